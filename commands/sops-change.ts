@@ -1,0 +1,149 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { text as readAll } from 'node:stream/consumers';
+import pc from 'picocolors';
+import * as z from 'zod/mini';
+import { checkHostName, type HostEntry, HostEntryError } from '../sops/entry';
+import { RootFileError, updateRootRules } from '../sops/root-file';
+import { applyHost, type Edit, removeHost } from '../sops/rules';
+import { SopsRulesError } from '../sops/yaml-text';
+
+/** What `hostkey sops apply` and `remove` do, once the command line is read. */
+export interface Request {
+  readonly root: string;
+  readonly json: boolean;
+  /** The host to remove; an entry is needed where it isn't given. */
+  readonly host?: string;
+  /** The entry's text, and where it comes from; without a text, `from` is a file, or "-" for standard input. */
+  readonly entry: { readonly text?: string; readonly from: string };
+}
+
+const FILE = '.sops.yaml';
+
+const ENTRY = z.strictObject({
+  host: z.string(),
+  recipient: z.string(),
+  admins: z.record(z.string(), z.string()),
+  path: z.string(),
+  shared: z.array(z.string()),
+});
+
+/** Changes the root `.sops.yaml` and says what was done. @returns the exit code. */
+export async function changeRootRules(action: 'apply' | 'remove', request: Request): Promise<number> {
+  const file = join(request.root, FILE);
+  try {
+    const { host, edit, recipient } = await plan(action, request);
+    const result = await updateRootRules(file, edit);
+    report(request, host, result, recipient);
+    return 0;
+  } catch (error) {
+    if (!isExpected(error)) throw error;
+    reportError(request, error);
+    return 1;
+  }
+}
+
+interface Plan {
+  readonly host: string;
+  readonly recipient?: string;
+  readonly edit: (text: string | undefined) => Edit<string | undefined>;
+}
+
+async function plan(action: 'apply' | 'remove', request: Request): Promise<Plan> {
+  if (action === 'apply') {
+    const entry = await readEntry(request);
+    return { host: entry.host, recipient: entry.recipient, edit: (text) => applyHost(text, entry) };
+  }
+  const host = request.host ?? (await readEntry(request)).host;
+  checkHostName(host);
+  return { host, edit: (text) => (text === undefined ? NOTHING_TO_REMOVE : removeHost(text, host)) };
+}
+
+const NOTHING_TO_REMOVE: Edit<undefined> = {
+  text: undefined,
+  changed: false,
+  outcome: 'unchanged',
+  warnings: [],
+};
+
+/** @throws HostEntryError naming the field that is missing, unknown or of the wrong type. */
+async function readEntry({ entry }: Request): Promise<HostEntry> {
+  const { from } = entry;
+  const text = entry.text ?? (await readFrom(from));
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new HostEntryError(`${from}: this is not JSON: ${(error as Error).message}`);
+  }
+  const parsed = z.safeParse(ENTRY, json);
+  if (parsed.success) return parsed.data;
+  throw new HostEntryError(`${from}: ${parsed.error.issues.map(describeIssue).join('; ')}`);
+}
+
+async function readFrom(from: string): Promise<string> {
+  if (/^[A-Z_]+$/.test(from)) {
+    throw new HostEntryError(`no entry: set the environment variable ${from}, or use --entry FILE`);
+  }
+  try {
+    return from === '-' ? await readAll(process.stdin) : await readFile(from, 'utf8');
+  } catch (error) {
+    throw new HostEntryError(`the entry can't be read: ${(error as Error).message}`);
+  }
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string {
+  const field = issue.path.join('.') || 'the entry';
+  if (issue.code === 'unrecognized_keys') return `${field} has the unknown field ${issue.keys.join(', ')}`;
+  if (issue.code === 'invalid_type')
+    return `${field} is missing, or is no ${EXPECTED[issue.expected] ?? issue.expected}`;
+  return `${field} is wrong`;
+}
+
+const EXPECTED: Readonly<Record<string, string>> = {
+  string: 'text',
+  array: 'list',
+  object: 'object',
+  record: 'object of texts',
+};
+
+function report(request: Request, host: string, result: Edit<string | undefined>, recipient?: string): void {
+  const { outcome, warnings } = result;
+  const deleted = result.changed && result.text === undefined;
+  if (request.json) {
+    process.stdout.write(`${JSON.stringify({ file: FILE, host, outcome, recipient, deleted, warnings })}\n`);
+    return;
+  }
+  for (const { line, message } of warnings) {
+    const head = pc.createColors(process.stderr.isTTY === true).yellow('warning:');
+    process.stderr.write(`${head} ${FILE}:${line}: ${message}\n`);
+  }
+  process.stdout.write(`${FILE}: ${host} ${sentence(outcome, deleted, recipient)}\n`);
+}
+
+function sentence(
+  outcome: Edit<unknown>['outcome'],
+  deleted: boolean,
+  recipient: string | undefined,
+): string {
+  if (outcome === 'removed')
+    return deleted ? 'removed, and the file with it, as it held nothing else' : 'removed';
+  return outcome === 'unchanged' ? 'unchanged' : `${outcome} (recipient ${recipient})`;
+}
+
+type Expected = SopsRulesError | RootFileError | HostEntryError;
+
+function isExpected(error: unknown): error is Expected {
+  return error instanceof SopsRulesError || error instanceof RootFileError || error instanceof HostEntryError;
+}
+
+function reportError({ json }: Request, error: Expected): void {
+  if (json) {
+    const { name, message } = error;
+    const place = error instanceof SopsRulesError ? { line: error.line, column: error.column } : {};
+    process.stdout.write(`${JSON.stringify({ error: { name, message, ...place } })}\n`);
+    return;
+  }
+  const head = pc.createColors(process.stderr.isTTY === true).red('error:');
+  process.stderr.write(`${head} ${error.message}\n`);
+}

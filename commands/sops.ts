@@ -1,0 +1,72 @@
+import type { Command } from 'commander';
+
+/** Where Terraform puts a host's entry: public data, and no part of the command line, which has limits and quoting. */
+const ENTRY_VARIABLE = 'HOSTKEY_SOPS_ENTRY';
+
+const ENTRY_HELP = `
+The entry is JSON, from the environment variable ${ENTRY_VARIABLE} or from --entry. It holds public data only:
+  {
+    "host": "mqtt-01",                        a DNS label
+    "recipient": "age1…",                     the host's age recipient
+    "admins": { "ops": "age1…" },             who else can decrypt
+    "path": "secrets/mqtt-01",                the folder of the host's secrets, below the root
+    "shared": ["secrets/shared/mqtt"]         folders of secrets that several hosts read
+  }`;
+
+const APPLY_HELP = `${ENTRY_HELP}
+
+Comments, order and everything else that people wrote stay as they are. An anchor &host_<host> that is there already
+gets the new recipient. Running it twice changes nothing more; many may run at once.
+
+Example:
+  hostkey sops apply --entry mqtt-01.json`;
+
+const REMOVE_HELP = `${ENTRY_HELP}
+
+Only "host" matters here, so --host alone does.
+
+Example:
+  hostkey sops remove --host mqtt-01`;
+
+interface Options {
+  readonly root: string;
+  readonly entry?: string;
+  readonly host?: string;
+  readonly json?: boolean;
+}
+
+/** Adds `hostkey sops apply` and `hostkey sops remove`. */
+export function addSopsCommands(program: Command): void {
+  const sops = program
+    .command('sops')
+    .description("put hosts into the root .sops.yaml, among people's own rules");
+  withOptions(sops.command('apply'))
+    .description("put a host's recipient and rules into .sops.yaml, or bring them up to date")
+    .addHelpText('after', APPLY_HELP)
+    .action((options: Options) => run('apply', options));
+  withOptions(sops.command('remove'))
+    .description("take exactly a host's recipient and rules out of .sops.yaml")
+    .option('--host <name>', 'the host, instead of an entry')
+    .addHelpText('after', REMOVE_HELP)
+    .action((options: Options) => run('remove', options));
+}
+
+function withOptions(command: Command): Command {
+  return command
+    .option('--root <dir>', 'the folder of the root .sops.yaml', '.')
+    .option('--entry <file>', `read the entry from a file, or from standard input with "-"`)
+    .option('--json', 'print the result as one line of JSON');
+}
+
+async function run(action: 'apply' | 'remove', options: Options): Promise<void> {
+  // `require`, since `import()` would bypass tsx's loader; what it loads is most of the start-up time.
+  const { changeRootRules } = require('./sops-change') as typeof import('./sops-change');
+  process.exitCode = await changeRootRules(action, {
+    root: options.root,
+    json: options.json ?? false,
+    host: options.host,
+    entry: options.entry
+      ? { from: options.entry }
+      : { text: process.env[ENTRY_VARIABLE], from: ENTRY_VARIABLE },
+  });
+}
