@@ -1,0 +1,77 @@
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmdirSync,
+  rmSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { sync as writeFileAtomic } from 'write-file-atomic';
+
+/**
+ * The provider trusts a node's SSH key at first sight, writes it down in `~/.ssh/known_hosts`, and from then on
+ * refuses any other key at that address. A sandbox has a new key each time and always the same address. So it
+ * puts its key there itself (which also makes the provider check it) and takes it out again.
+ */
+export interface KnownHost {
+  readonly address: string;
+  readonly port: number;
+}
+
+const nameOf = ({ address, port }: KnownHost): string => (port === 22 ? address : `[${address}]:${port}`);
+
+/** The file's text without the host's plain lines; all other bytes stay. */
+export function withoutHost(text: string, host: KnownHost): string {
+  const name = `${nameOf(host)} `;
+  return text
+    .split(/(?<=\n)/)
+    .filter((line) => !line.startsWith(name))
+    .join('');
+}
+
+/** The file's text with the host's key, and no other key of that host. */
+export function withHost(text: string, host: KnownHost, publicKey: string): string {
+  const others = withoutHost(text, host);
+  const separator = others === '' || others.endsWith('\n') ? '' : '\n';
+  return `${others}${separator}${nameOf(host)} ${publicKey.trim().split(/\s+/).slice(0, 2).join(' ')}\n`;
+}
+
+const fileIn = (home: string): string => join(home, '.ssh', 'known_hosts');
+
+export function addKnownHost(home: string, host: KnownHost, publicKey: string): void {
+  addKnownHostTo(fileIn(home), host, publicKey);
+}
+
+export function addKnownHostTo(file: string, host: KnownHost, publicKey: string): void {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  const before = existsSync(file) ? readFileSync(file, 'utf8') : '';
+  const after = withHost(before, host, publicKey);
+  // Other programs append to this file without a lock; where nothing has to go, so do we.
+  if (after.startsWith(before)) appendFileSync(file, after.slice(before.length), { mode: 0o600 });
+  else rewrite(file, after);
+}
+
+/** Removes the host's lines; a file or folder that is empty then goes too. */
+export function removeKnownHost(home: string, host: KnownHost): void {
+  const file = fileIn(home);
+  if (!existsSync(file)) return;
+  const before = readFileSync(file, 'utf8');
+  const after = withoutHost(before, host);
+  if (after === before) return;
+  if (after !== '') {
+    rewrite(file, after);
+    return;
+  }
+  rmSync(file);
+  try {
+    rmdirSync(dirname(file));
+  } catch {
+    // It holds other files.
+  }
+}
+
+function rewrite(file: string, text: string): void {
+  writeFileAtomic(realpathSync(file), text, { mode: 0o600 });
+}
