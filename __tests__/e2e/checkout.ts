@@ -1,0 +1,100 @@
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+const PROJECT = path.resolve(__dirname, '../..');
+
+/** What a program said and how it ended. */
+export interface Run {
+  readonly status: number | null;
+  /** Standard output and standard error, in the order in which they came. */
+  readonly output: string;
+}
+
+/**
+ * A second checkout of this project in a folder of its own: the files that git would bring, and the installed
+ * packages and programs by reference. It remembers everything that was printed in it.
+ */
+export class Checkout {
+  readonly folder = mkdtempSync(path.join(tmpdir(), 'hostkey-e2e-'));
+  private readonly printed: string[] = [];
+
+  constructor(private readonly env: NodeJS.ProcessEnv) {
+    const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+      cwd: PROJECT,
+      encoding: 'utf8',
+    });
+    for (const file of files.split('\0').filter((name) => name !== '' && !name.startsWith('__tests__/'))) {
+      mkdirSync(path.dirname(this.path(file)), { recursive: true });
+      cpSync(path.join(PROJECT, file), this.path(file));
+    }
+    for (const link of ['node_modules', '.tools']) symlinkSync(path.join(PROJECT, link), this.path(link));
+  }
+
+  path(...parts: string[]): string {
+    return path.join(this.folder, ...parts);
+  }
+
+  read(...parts: string[]): string {
+    return readFileSync(this.path(...parts), 'utf8');
+  }
+
+  /** Everything that programs printed here so far. */
+  get transcript(): string {
+    return this.printed.join('');
+  }
+
+  /** `npx cdktf …`, without npx's own start. */
+  cdktf(...args: string[]): Promise<Run> {
+    return this.run('.', process.execPath, 'node_modules/.bin/cdktf', ...args);
+  }
+
+  /** terraform or tofu in the folder of a host's stack, as somebody would who has walked away from cdktf. */
+  terraform(host: string, ...args: string[]): Promise<Run> {
+    return this.run(`cdktf.out/stacks/${host}`, this.env.TERRAFORM_BINARY_NAME ?? 'terraform', ...args);
+  }
+
+  run(folder: string, program: string, ...args: string[]): Promise<Run> {
+    return this.runWith({}, folder, program, ...args);
+  }
+
+  runWith(env: NodeJS.ProcessEnv, folder: string, program: string, ...args: string[]): Promise<Run> {
+    return new Promise((resolve, reject) => {
+      const child = spawn(program, args, { cwd: this.path(folder), env: { ...this.env, ...env } });
+      const chunks: string[] = [];
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.setEncoding('utf8');
+        stream.on('data', (text: string) => chunks.push(text));
+      }
+      child.stdin.end();
+      child.on('error', reject);
+      child.on('close', (status) => {
+        const output = chunks.join('');
+        this.printed.push(`$ ${program} ${args.join(' ')}\n${output}`);
+        resolve({ status, output });
+      });
+    });
+  }
+
+  /** Every file below a folder of the checkout, links not followed. */
+  files(folder = '.'): string[] {
+    return readdirSync(this.path(folder), { recursive: true, encoding: 'utf8' })
+      .map((name) => path.join(folder, name))
+      .filter((name) => !/(^|\/)(node_modules|\.tools|\.terraform|\.git)(\/|$)/.test(name))
+      .filter((name) => statSync(this.path(name)).isFile());
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}

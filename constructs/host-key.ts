@@ -1,0 +1,47 @@
+import { PrivateKey } from '@cdktf/provider-tls/lib/private-key';
+import { Fn } from 'cdktf';
+import { Construct } from 'constructs';
+import { formatSshPublicKey, parseSshPublicKey } from '../keys/ssh-public-key';
+
+/**
+ * The SSH host key of one machine: the one thing that everything else here is derived from.
+ *
+ * Made by `HostKey.generated` (Option D) or `HostKey.adopted` (Options A and B: the host exists, and its key is
+ * known).
+ */
+export class HostKey extends Construct {
+  /**
+   * A new ed25519 key, made by Terraform and kept in its state. It has no tie to any VM, so that rebuilding the VM
+   * keeps it; only destroying it, or its stack, ends it.
+   */
+  static generated(scope: Construct, id: string): HostKey {
+    return new HostKey(scope, id, undefined);
+  }
+
+  /**
+   * The key of a host that made its own. Nothing is injected; the recipient and the rules are derived all the same.
+   *
+   * @param publicKey The one line of the host's `ssh_host_ed25519_key.pub`.
+   * @throws KeyFormatError when it is no SSH public key.
+   */
+  static adopted(scope: Construct, id: string, publicKey: string): HostKey {
+    return new HostKey(scope, id, formatSshPublicKey(parseSshPublicKey(publicKey)));
+  }
+
+  /** The public key's line, without a comment: a literal for an adopted key, else known after the first apply. */
+  readonly publicKey: string;
+
+  /** The private key in OpenSSH's format, ending in a line feed. Sensitive; undefined for an adopted key. */
+  readonly privateKey: string | undefined;
+
+  private constructor(scope: Construct, id: string, adopted: string | undefined) {
+    super(scope, id);
+    if (adopted !== undefined) {
+      this.publicKey = adopted;
+      return;
+    }
+    const key = new PrivateKey(this, 'ed25519', { algorithm: 'ED25519' });
+    this.publicKey = Fn.trimspace(key.publicKeyOpenssh);
+    this.privateKey = key.privateKeyOpenssh;
+  }
+}

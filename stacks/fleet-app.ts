@@ -1,0 +1,38 @@
+import { chmodSync, copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { App } from 'cdktf';
+import type { Fleet } from '../fleet/fleet';
+import { HostStack } from './host-stack';
+
+/** A CDKTF app with one stack for every host of a fleet, named after the host. */
+export class FleetApp extends App {
+  private readonly hosts: readonly string[];
+
+  constructor(private readonly fleet: Fleet) {
+    super();
+    this.hosts = fleet.hosts.map((host) => new HostStack(this, { fleet, host }).node.id);
+  }
+
+  /**
+   * Writes the stacks, and prepares the folders that Terraform works in.
+   *
+   * `cdktf diff` leaves its plan beside the stack, and Terraform the state under `state/`, both with the umask's mode
+   * and both with the private key inside: only a folder that nobody else can enter keeps them.
+   */
+  override synth(): void {
+    makePrivate(this.outdir);
+    super.synth();
+    const { root, state } = this.fleet;
+    if (state.kind === 'local') makePrivate(path.join(root, state.path));
+    const lockFile = process.env.HOSTKEY_LOCK_FILE ?? path.join(root, '.terraform.lock.hcl');
+    if (!existsSync(lockFile)) return;
+    for (const host of this.hosts) {
+      copyFileSync(lockFile, path.join(this.outdir, 'stacks', host, '.terraform.lock.hcl'));
+    }
+  }
+}
+
+function makePrivate(folder: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  chmodSync(folder, 0o700);
+}

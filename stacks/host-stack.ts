@@ -1,0 +1,141 @@
+import path from 'node:path';
+import { LocalProvider } from '@cdktf/provider-local/lib/provider';
+import { ProxmoxProvider } from '@cdktf/provider-proxmox/lib/provider';
+import { TlsProvider } from '@cdktf/provider-tls/lib/provider';
+import { LocalBackend, TerraformOutput, TerraformStack } from 'cdktf';
+import type { Construct } from 'constructs';
+import { AgeRecipient } from '../constructs/age-recipient';
+import { FirstBoot } from '../constructs/first-boot';
+import { HostKey } from '../constructs/host-key';
+import { fromStack } from '../constructs/paths';
+import { ProxmoxHost, type ProxmoxHostProps } from '../constructs/proxmox-host';
+import { SopsRules } from '../constructs/sops-rules';
+import type { Fleet, Host } from '../fleet/fleet';
+import { knownHostsNames } from '../keys/known-hosts';
+import { RemoteState } from './remote-state';
+
+/** What a {@link HostStack} takes beside the fleet and the host. */
+export interface HostStackProps {
+  readonly fleet: Fleet;
+  readonly host: Host;
+  /** Whatever bpg/proxmox can set and fleet.yaml can't. @default none */
+  readonly overrides?: ProxmoxHostProps['overrides'];
+}
+
+/**
+ * Everything about one host, in one stack of its own: `cdktf deploy <host>` needs no other.
+ *
+ * The data goes one way: key → recipient → rules, and key → first boot → VM. The VM comes last, so that a VM that
+ * fails to come up leaves the right recipient behind.
+ */
+export class HostStack extends TerraformStack {
+  constructor(scope: Construct, { fleet, host, overrides }: HostStackProps) {
+    super(scope, host.name);
+    this.keepState(fleet, host);
+    this.requireProviders(fleet);
+
+    const hostKey =
+      host.hostKey.source === 'generated'
+        ? HostKey.generated(this, 'host_key')
+        : HostKey.adopted(this, 'host_key', host.hostKey.publicKey);
+    const { recipient } = new AgeRecipient(this, 'age', { publicKey: hostKey.publicKey });
+    const rules = new SopsRules(this, 'sops', {
+      host: host.name,
+      recipient,
+      root: fleet.root,
+      admins: fleet.admins,
+      directory: host.secrets,
+      shared: fleet.shared.filter(({ hosts }) => hosts.includes(host.name)).map((shared) => shared.path),
+    });
+    const firstBoot = new FirstBoot(this, 'first_boot', {
+      hostName: host.name,
+      hostKey,
+      node: host.node,
+      datastore: host.snippets,
+      hostKeyDirectory: host.hostKeyDirectory,
+      user: host.user,
+      authorizedKeys: host.authorizedKeys,
+      cloudConfig: host.cloudConfig?.settings,
+    });
+    new ProxmoxHost(this, 'proxmox', {
+      name: host.name,
+      vmId: host.vmId,
+      node: host.node,
+      template: { vmId: host.template, node: host.templateNode, full: host.fullClone },
+      firstBoot,
+      datastore: host.disk,
+      diskSize: host.diskSize,
+      diskInterface: host.diskInterface,
+      network: {
+        bridge: host.bridge,
+        vlan: host.vlan,
+        macAddress: host.mac,
+        address: host.address ?? (host.address6 === undefined ? 'dhcp' : undefined),
+        gateway: host.gateway,
+        address6: host.address6,
+        gateway6: host.gateway6,
+        nameServers: host.dns?.servers,
+        searchDomain: host.dns?.domain,
+      },
+      cores: host.cores,
+      sockets: host.sockets,
+      cpuType: host.cpuType,
+      memory: host.memory,
+      balloon: host.balloon,
+      agent: host.agent,
+      onBoot: host.onBoot,
+      started: host.started,
+      protect: host.protect,
+      tags: host.tags,
+      description: host.description,
+      dependsOn: rules.ready,
+      overrides,
+    });
+
+    this.output(
+      'age_recipient',
+      'The age recipient to encrypt secrets to; known before the host boots.',
+      recipient,
+    );
+    this.output('host_public_key', 'The one public host key that the host serves.', hostKey.publicKey);
+    this.output(
+      'known_hosts',
+      'The line for known_hosts.',
+      `${knownHostsNames(host.knownAs)} ${hostKey.publicKey}`,
+    );
+  }
+
+  private output(id: string, description: string, value: string): void {
+    new TerraformOutput(this, id, { description, value, staticId: true });
+  }
+
+  private keepState({ root, state }: Fleet, host: Host): void {
+    if (state.kind === 'local') {
+      new LocalBackend(this, { path: fromStack(this, path.join(root, state.path, `${host.name}.tfstate`)) });
+    } else {
+      new RemoteState(this, state, host.name);
+    }
+  }
+
+  private requireProviders({ proxmox }: Fleet): void {
+    new TlsProvider(this, 'tls');
+    new LocalProvider(this, 'local');
+    new ProxmoxProvider(this, 'proxmox_provider', {
+      endpoint: proxmox.endpoint,
+      minTls: proxmox.minTls,
+      ssh: {
+        username: proxmox.sshUsername,
+        nodeAttribute: Object.entries(proxmox.nodes).map(([name, { address, port }]) => ({
+          name,
+          address,
+          port,
+        })),
+      },
+    });
+    // The bindings ask for the very version that they were generated from. These constructs use what has not changed
+    // in years, and a wider range lets a site with providers of its own building take part.
+    this.addOverride('terraform.required_providers.tls.version', '>= 4.0.4, < 5.0.0');
+    this.addOverride('terraform.required_providers.local.version', '>= 1.4.0, < 3.0.0');
+    this.addOverride('terraform.required_version', '>= 1.6.0');
+  }
+}
