@@ -32,26 +32,33 @@ export function formatProblem(problem: FleetProblem): string {
  * mistake, at one place.
  */
 export class Problems {
-  private readonly byPlace = new Map<string, FleetProblem>();
+  private readonly all = new Map<string, FleetProblem>();
+  private readonly settled = new Set<string>();
 
   /** Notes that `message` holds at `place`. A message may carry its remedy behind the first `; `. */
   add(place: Place, path: Path, message: string, found = ''): void {
-    const [what, remedy] = splitRemedy(redact(message));
-    const key = `${place.file}:${place.line}:${place.column}:${what}`;
-    if (this.byPlace.has(key)) return;
+    const spot = spotOf(place);
+    const [what, remedy] = splitRemedy(message);
+    const key = `${spot}:${what}`;
+    if (this.settled.has(spot) || this.all.has(key)) return;
     const { file, line, column } = place;
-    const problem = { file, line, column, path: formatPath(path), found, message: what, remedy };
-    this.byPlace.set(key, problem);
+    this.all.set(key, { file, line, column, path: formatPath(path), found, message: what, remedy });
+  }
+
+  /** Notes a problem beside which nothing else is worth saying about that place. */
+  settle(place: Place, path: Path, message: string): void {
+    this.add(place, path, message);
+    this.settled.add(spotOf(place));
   }
 
   get none(): boolean {
-    return this.byPlace.size === 0;
+    return this.all.size === 0;
   }
 
   /** In the order of the file, the fleet's own before those of files that it names. */
   sorted(fleetFile: string): FleetProblem[] {
     const rank = (problem: FleetProblem) => (problem.file === fleetFile ? 0 : 1);
-    return [...this.byPlace.values()].sort(
+    return [...this.all.values()].sort(
       (a, b) => rank(a) - rank(b) || a.file.localeCompare(b.file) || a.line - b.line || a.column - b.column,
     );
   }
@@ -64,7 +71,7 @@ export type Path = readonly (string | number)[];
 export function formatPath(path: Path): string {
   return path.reduce<string>((text, part) => {
     if (typeof part === 'number') return `${text}[${part}]`;
-    const name = shorten(redact(part));
+    const name = isSecret(part) ? '…' : shorten(part);
     return text === '' ? name : `${text}.${name}`;
   }, '');
 }
@@ -75,7 +82,8 @@ export function show(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object' && value !== null) return 'a mapping';
   if (typeof value !== 'string') return String(value);
-  return isSecret(value) ? PRIVATE : JSON.stringify(shorten(value));
+  if (isSecret(value)) return PRIVATE;
+  return LONG_BASE64.test(value) ? 'a long text (not shown)' : JSON.stringify(shorten(value));
 }
 
 /** The known word that a user probably meant, if one is near: a typo, another case, or Terraform's snake_case. */
@@ -102,17 +110,15 @@ const PRIVATE = 'a private key (not shown)';
  * What a private key looks like when somebody pastes it into the wrong line: PEM armour, age identities, and the
  * first bytes of an OpenSSH (`openssh-key-v1`) or a PKCS #8 ed25519 key in base64, which stand on a line of their own.
  */
-const SECRET = /PRIVATE KEY|AGE-SECRET-KEY-|AGE-PLUGIN-|b3BlbnNzaC1rZXktdjE|MC4CAQAwBQYDK2Vw|MFECAQEwBQYDK2Vw/i;
+const SECRET =
+  /-----BEGIN [A-Z0-9 ]*PRIVATE KEY|AGE-SECRET-KEY-|AGE-PLUGIN-[A-Z0-9]+-1|b3BlbnNzaC1rZXktdjE|MC4CAQAwBQYDK2Vw|MFECAQEwBQYDK2Vw/i;
 
-/** Whether a text holds a private key, or a part of one. */
+/** A run of base64 as long as a line of a key; it may be the middle of one, which nothing else gives away. */
+const LONG_BASE64 = /^(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9+/=_-]{40,}$/;
+
+/** Whether a text holds a private key, or the beginning of one. */
 export function isSecret(text: string): boolean {
   return SECRET.test(text);
-}
-
-function redact(message: string): string {
-  if (!/AGE-SECRET-KEY-1|AGE-PLUGIN-[A-Z0-9]+-1|b3BlbnNzaC1rZXktdjE|MC4CAQAwBQYDK2Vw|MFECAQEwBQYDK2Vw/i.test(message))
-    return message;
-  return message.replace(/"[^"]*"|[A-Za-z0-9+/=-]{16,}/g, (word) => (isSecret(word) ? PRIVATE : word));
 }
 
 function shorten(text: string): string {
@@ -122,4 +128,8 @@ function shorten(text: string): string {
 function splitRemedy(message: string): [string, string] {
   const at = message.indexOf('; ');
   return at < 0 ? [message, ''] : [message.slice(0, at), message.slice(at + 2)];
+}
+
+function spotOf({ file, line, column }: Place): string {
+  return `${file}:${line}:${column}`;
 }
