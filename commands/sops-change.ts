@@ -68,8 +68,8 @@ const NOTHING_TO_REMOVE: Edit<undefined> = {
 
 /** @throws HostEntryError naming the field that is missing, unknown or of the wrong type. */
 async function readEntry({ entry }: Request): Promise<HostEntry> {
-  const { from } = entry;
-  const text = entry.text ?? (await readFrom(from));
+  const from = entry.from === '-' ? 'standard input' : entry.from;
+  const text = entry.text ?? (await readFrom(entry.from));
   let json: unknown;
   try {
     json = JSON.parse(text);

@@ -78,7 +78,8 @@ export function applyHost(text: string | undefined, entry: HostEntry, file = FIL
   verifyEntry(after, wanted);
   const changed = after.source !== text;
   const outcome = !changed ? 'unchanged' : known ? 'updated' : 'added';
-  return { text: after.source, changed, outcome, warnings: shadows(after, wanted) };
+  const warnings = [...departures(before, removed, after, wanted), ...shadows(after, wanted)];
+  return { text: after.source, changed, outcome, warnings };
 }
 
 /**
@@ -288,8 +289,8 @@ function aliasNames(list: YAMLSeq): string[] {
   return list.items.flatMap((item) => (isAlias(item) ? [item.source] : []));
 }
 
-function memberNames(rule: Rule): string[] {
-  return rule.lists.flatMap(aliasNames);
+function memberNames(rule: Rule | undefined): string[] {
+  return (rule?.lists ?? []).flatMap(aliasNames);
 }
 
 // ---------------------------------------------------------------- what an entry wants
@@ -509,8 +510,8 @@ interface NewRule {
 }
 
 /**
- * New rules go right before the first rule of other people's that would catch their files among everything else, so
- * that people's more specific rules keep their precedence; among ours that stand there already, in order.
+ * New rules go right before the first rule that would catch their files among everything else, so that people's more
+ * specific rules keep their precedence; among ours that stand there already, in order.
  */
 function addRules(rules: Rules, news: readonly NewRule[], style: RuleStyle): Splice[] {
   if (news.length === 0) return [];
@@ -525,15 +526,20 @@ function addRules(rules: Rules, news: readonly NewRule[], style: RuleStyle): Spl
 
 function rulePlace(rules: Rules, folder: string): Place {
   const all = rules.rules;
-  const caught = all.findIndex((rule) => !rule.ours && reach(rule.regex, folder) === 'catch-all');
+  const caught = all.findIndex((rule) => rule.folder !== folder && reach(rule.regex, folder) === 'catch-all');
   const slot = caught >= 0 ? caught : all.length;
-  const first = all.slice(0, slot).findLastIndex((rule) => !rule.ours) + 1;
+  const first = all.slice(0, slot).findLastIndex((rule) => !isOurKind(rule)) + 1;
   const greater = all.findIndex(
     (rule, index) => index >= first && index < slot && compareFolders(rule.folder ?? '', folder) > 0,
   );
   if (greater >= 0) return { before: greater };
   if (slot > first) return { after: slot - 1 };
   return caught >= 0 ? { before: caught } : 'end';
+}
+
+/** A rule that looks as if we wrote it: new rules are sorted among such, and never cross another. */
+function isOurKind(rule: Rule): boolean {
+  return rule.folder !== undefined && isMap(rule.node) && isPlain(rule.node);
 }
 
 /** Puts the wanted names into the age list of a rule that is there already. */
@@ -663,17 +669,23 @@ function isSpent(rule: Rule, name: string): boolean {
 
 /** A rule with nothing in it but an expression, and one group of nothing but age recipients of ours. */
 function isPlain(rule: YAMLMap): boolean {
-  const groups = groupsOf(rule);
-  const keys = rule.items.map(({ key }) => String(key));
-  const lists = ageLists(rule);
-  return (
-    keys.every((key) => ['path_regex', 'key_groups', 'age'].includes(key)) &&
-    keys.length === 2 &&
-    lists.length === 1 &&
-    groups.length <= 1 &&
-    groups.every((group) => isMap(group) && group.items.length === 1) &&
-    lists.every((list) => list.items.every((item) => isAlias(item) && OUR_NAME.test(item.source)))
-  );
+  const [own, ...more] = rule.items.filter((pair) => String(pair.key) !== 'path_regex') as TextPair[];
+  if (!own) return true;
+  if (more.length > 0 || !['age', 'key_groups'].includes(String(own.key))) return false;
+  if (isNull(own.value)) return true;
+  if (!isSeq(own.value)) return false;
+  if (String(own.key) === 'age') return isOurList(own.value);
+  const [group, ...groups] = own.value.items;
+  if (groups.length > 0 || !isMap(group)) return false;
+  return group.items.every(({ key, value }) => String(key) === 'age' && (isNull(value) || isOurList(value)));
+}
+
+function isOurList(list: unknown): boolean {
+  return isSeq(list) && list.items.every((item) => isAlias(item) && OUR_NAME.test(item.source));
+}
+
+function isNull(node: unknown): boolean {
+  return node === null || (isScalar(node) && node.value === null);
 }
 
 /** Takes anchors out of `keys` that nothing uses. */
@@ -713,7 +725,7 @@ function emptySections(rules: Rules, before: Rules): Splice[] {
     if (!pair || !isSeq(old) || old.items.length === 0 || isFlow(old)) return [];
     const at = lineStart(yaml, keyStart(pair));
     const end = lineEnd(yaml, contentEnd(yaml, pair));
-    const empty = isScalar(pair.value) && pair.value.value === null;
+    const empty = isNull(pair.value);
     const bare = yaml.text.slice(at, end).trim() === `${key}:`;
     const commented = /^(\s*\n)*[ \t]+#/.test(yaml.text.slice(end));
     return empty && bare && !commented ? [{ at, cut: end - at, put: '' }] : [];
@@ -721,6 +733,20 @@ function emptySections(rules: Rules, before: Rules): Splice[] {
 }
 
 // ---------------------------------------------------------------- warnings
+
+/** Admins that were taken out of a rule: somebody who could read new secrets can't any more, so it is said. */
+function departures(before: Rules, removed: Rules, after: Rules, entry: HostEntry): RuleWarning[] {
+  if (before === removed) return [];
+  return [...foldersOf(entry)].flatMap((folder) => {
+    const kept = memberNames(ruleFor(removed, folder));
+    const gone = memberNames(ruleFor(before, folder)).filter((name) => !kept.includes(name));
+    const rule = ruleFor(after, folder);
+    if (gone.length === 0 || !rule) return [];
+    const names = gone.map((name) => `*${name}`).join(', ');
+    const message = `${names} left the rule for ${folder}, being none of the admins any more; run "sops updatekeys" on its files`;
+    return [{ line: lineOf(after.yaml, rule.start), pathRegex: rule.regex, message }];
+  });
+}
 
 /** Rules that come before ours and match the same files: sops would use them. */
 function shadows(rules: Rules, entry: HostEntry): RuleWarning[] {
@@ -858,7 +884,7 @@ function verifyEntry(rules: Rules, entry: HostEntry): void {
   }
   for (const folder of foldersOf(entry)) {
     const rule = ruleFor(rules, folder);
-    const members = rule ? memberNames(rule) : [];
+    const members = memberNames(rule);
     if (![...names.keys()].every((name) => members.includes(name))) {
       internal(rules, `the rule for ${folder} did not get all its recipients`);
     }
