@@ -22,10 +22,9 @@ from aiohttp import web
 from fakepve import FakePve
 from fakepve import schema as pve_schema
 from fakepve.lxc import SIZE_UNITS, format_size
-from fakepve.model import FakeVm, PveError, TaskError
+from fakepve.model import FakeVm, TaskError
 from fakepve.qemu import DRIVE_KEY, NEW_DISK, drives_of, join_drive, split_drive, with_mac
 from fakepve.routing import die
-from fakepve.server import USER
 
 Values = dict[str, Any]
 
@@ -117,6 +116,24 @@ class SandboxPve(FakePve):
         for grant in settings['grants']:
             self.grant(settings['user'], grant['path'], *grant['privileges'])
         self._types = config_types()
+
+    # -------------------------------------------------------------- routes
+
+    def _build_app(self) -> web.Application:
+        """PVE takes a path with or without a slash at its end, and the provider deletes `…/qemu/283/`. fakepve
+        would send that to its catch-all, which answers that it went well and does nothing."""
+        app = super()._build_app()
+        resolve = app.router.resolve
+
+        async def without_slash(request: web.Request) -> web.UrlMappingMatchInfo:
+            path = request.rel_url.raw_path
+            if path.endswith('/'):
+                url = request.rel_url.with_path(path.rstrip('/'), encoded=True, keep_query=True)
+                request = request.clone(rel_url=url)
+            return await resolve(request)
+
+        app.router.resolve = without_slash  # type: ignore[method-assign]
+        return app
 
     # ------------------------------------------------------------ snippets
 
