@@ -75,13 +75,25 @@ export async function runTask(what, name, command, args, { cwd, env, advice }) {
     rmSync(log, { force: true });
     return;
   }
-  const lastLines = outcome.output.trimEnd().split('\n').slice(-12).join('\n  ');
+  const tellingLines = tellingPart(outcome.output).join('\n  ');
   const network = looksLikeNetwork(outcome.output)
     ? '\nThe network failed, twice. Run set-up again when it is back: it goes on where it stopped.'
     : '';
   throw new SetupError(
-    `${what} failed.\n  ${lastLines}\nThe whole log: ${log}${network}${advice ? `\n${advice}` : ''}`,
+    `${what} failed.\n  ${tellingLines}\nThe whole log: ${log}${network}${advice ? `\n${advice}` : ''}`,
   );
+}
+
+/**
+ * The lines that most likely say why a task failed, few enough to be read.
+ * @param {string} output
+ */
+function tellingPart(output) {
+  const [beforeUsage = ''] = output.split(/^npm error Clean install a project$/m);
+  const lines = beforeUsage
+    .split('\n')
+    .filter((line) => line.trim() && !/^(go: downloading|npm error$)/.test(line));
+  return lines.length <= 14 ? lines : [...lines.slice(0, 4), '…', ...lines.slice(-9)];
 }
 
 /**

@@ -202,7 +202,7 @@ export function pinnedToolchain() {
 function withoutGo(reason, toBuild) {
   const programs = toBuild.filter((name) => !name.startsWith('terraform-provider-'));
   const hasProviders = programs.length < toBuild.length;
-  const install = programs.length > 0 ? [`install ${programs.join(', ')} so that PATH finds them`] : [];
+  const install = programs.length > 0 ? [`install ${programs.join(', ')} by other means, on PATH`] : [];
   const reach = hasProviders
     ? ['make the Terraform registry reachable (or say HOSTKEY_PROVIDERS=registry where you know that it is)']
     : [];
