@@ -74,20 +74,12 @@ test.each([
     undefined,
     'error: no entry: set the environment variable HOSTKEY_SOPS_ENTRY, or use --entry FILE\n',
   ],
-  [
-    'a field missing',
-    { ...ENTRY, path: undefined },
-    'error: HOSTKEY_SOPS_ENTRY: path is missing, or is no text\n',
-  ],
-  [
-    'a field too many',
-    { ...ENTRY, key: 1 },
-    'error: HOSTKEY_SOPS_ENTRY: the entry has the unknown field key\n',
-  ],
+  ['a field missing', { ...ENTRY, path: undefined }, 'error: HOSTKEY_SOPS_ENTRY: "path" is missing\n'],
+  ['a field too many', { ...ENTRY, key: 1 }, 'error: HOSTKEY_SOPS_ENTRY: the field "key" is unknown\n'],
   [
     'a wrong admin',
     { ...ENTRY, admins: { a: 1 } },
-    'error: HOSTKEY_SOPS_ENTRY: admins.a is missing, or is no text\n',
+    'error: HOSTKEY_SOPS_ENTRY: "admins" is no object with a text for each name\n',
   ],
   ['a wrong host', { ...ENTRY, host: '-' }, 'error: host: "-" is no host name'],
 ])('%s: exit code 1 and one line', (_name, entry, message) => {
