@@ -100,7 +100,7 @@ function tellingPart(output) {
  * Whether output speaks of a network that may be back in a moment, in the words of npm, apt and Go.
  * @param {string} output
  */
-export function looksLikeNetwork(output) {
+function looksLikeNetwork(output) {
   return /EAI_AGAIN|ENOTFOUND|ECONNRESET|ECONNREFUSED|ETIMEDOUT|ERR_SOCKET_TIMEOUT|network request|no such host|connection re(set|fused)|i\/o timeout|TLS handshake|unexpected EOF|server misbehaving|Temporary failure|Could not resolve|50[234] /i.test(
     output,
   );

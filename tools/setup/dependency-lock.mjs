@@ -6,25 +6,14 @@ import { providers } from './catalog.mjs';
 import { providerFile } from './providers-step.mjs';
 
 /**
- * Terraform's hash of an unpacked package ("h1:"), which is Go's directory hash: a hash over the sorted list of
- * its files and their hashes.
- * @param {{ name: string, sha256: string }[]} files
- */
-export function packageHash(files) {
-  const list = [...files]
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map(({ name, sha256 }) => `${sha256}  ${name}\n`)
-    .join('');
-  return `h1:${createHash('sha256').update(list).digest('base64')}`;
-}
-
-/**
- * The hash of a package that holds a provider's program and nothing else, as our mirror has it.
+ * Terraform's hash of an unpacked package ("h1:"), which is Go's directory hash: a hash over the list of its
+ * files and their hashes. Our packages hold the provider's program and nothing else.
  * @param {import('./catalog.mjs').Provider} provider
- * @param {string} sha256
+ * @param {string} sha256 in hexadecimal
  */
 export function providerHash(provider, sha256) {
-  return packageHash([{ name: providerFile(provider), sha256 }]);
+  const list = `${sha256}  ${providerFile(provider)}\n`;
+  return `h1:${createHash('sha256').update(list).digest('base64')}`;
 }
 
 /**

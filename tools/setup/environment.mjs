@@ -19,11 +19,11 @@ export function writeEnvironment(files, variables) {
  * @param {string} bin
  * @param {Variables} variables
  */
-export function shellEnvironment(bin, variables) {
+function shellEnvironment(bin, variables) {
   const exports = Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}\n`);
   // Sourced twice, PATH stays as it is.
   return `# Written by tools/setup.mjs. Use it from a shell: . .tools/env
-case ":$PATH:" in
+case ":\${PATH-}:" in
   *:${quote(bin)}:*) ;;
   *) PATH=${quote(bin)}\${PATH:+":$PATH"} ;;
 esac
@@ -35,6 +35,6 @@ ${exports.join('')}`;
  * A word that every POSIX shell reads back as it is.
  * @param {string} value
  */
-export function quote(value) {
+function quote(value) {
   return `'${value.replaceAll("'", `'\\''`)}'`;
 }

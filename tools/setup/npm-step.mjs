@@ -72,7 +72,7 @@ function installedMatchesLock() {
  * @param {Record<string, LockedPackage>} wanted
  * @param {Record<string, LockedPackage>} installed
  */
-export function sameInstallation(wanted, installed) {
+function sameInstallation(wanted, installed) {
   const strange = Object.keys(installed).some((path) => wanted[path] === undefined);
   if (strange) return false;
   return Object.entries(wanted).every(([path, entry]) => {

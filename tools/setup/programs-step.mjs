@@ -42,7 +42,7 @@ export async function planPrograms({ opentofu }) {
  * @param {import('./catalog.mjs').Program} wanted
  * @returns {import('./go-build.mjs').Artifact}
  */
-export function artifactOf({ name, module, goPackage, ldflags }) {
+function artifactOf({ name, module, goPackage, ldflags }) {
   return { name, module, goPackage, ldflags, output: join(places.bin, name) };
 }
 

@@ -63,7 +63,7 @@ function packagesOf(programs) {
  * One message for all that is missing.
  * @param {SystemProgram[]} missing
  */
-export function whatToType(missing) {
+function whatToType(missing) {
   const names = missing.map(({ name, wants }) => (wants ? `${name} (${wants})` : name)).join(', ');
   const sudo = process.getuid?.() === 0 ? '' : 'sudo ';
   const quiet =
