@@ -1,8 +1,10 @@
 import {
   VirtualEnvironmentVm,
   type VirtualEnvironmentVmConfig,
+  type VirtualEnvironmentVmInitializationIpConfig,
+  type VirtualEnvironmentVmNetworkDevice,
 } from '@cdktf/provider-proxmox/lib/virtual-environment-vm';
-import type { ITerraformDependable } from 'cdktf';
+import { type ITerraformDependable, Token } from 'cdktf';
 import { Construct } from 'constructs';
 import type { FirstBoot } from './first-boot';
 
@@ -30,7 +32,7 @@ export interface NetworkProps {
   readonly vlan?: number;
   /** @default Proxmox chooses one and keeps it */
   readonly macAddress?: string;
-  /** IPv4 address in CIDR notation, or `dhcp`. @default 'dhcp' */
+  /** IPv4 address in CIDR notation, or `dhcp`. @default 'dhcp', or none where `address6` is set */
   readonly address?: string;
   /** IPv4 gateway. @default none */
   readonly gateway?: string;
@@ -133,9 +135,7 @@ export class ProxmoxHost extends Construct {
         props.diskSize === undefined
           ? undefined
           : [{ datastoreId: datastore, interface: props.diskInterface ?? 'scsi0', size: props.diskSize }],
-      networkDevice: [
-        { bridge: network.bridge ?? 'vmbr0', vlanId: network.vlan, macAddress: network.macAddress },
-      ],
+      networkDevice: [networkDevice(network)],
       operatingSystem: { type: 'l26' },
       initialization: {
         datastoreId: datastore,
@@ -144,19 +144,40 @@ export class ProxmoxHost extends Construct {
           network.nameServers === undefined && network.searchDomain === undefined
             ? undefined
             : { servers: network.nameServers && [...network.nameServers], domain: network.searchDomain },
-        ipConfig: [
-          {
-            ipv4: { address: network.address ?? 'dhcp', gateway: network.gateway },
-            ipv6:
-              network.address6 === undefined
-                ? undefined
-                : { address: network.address6, gateway: network.gateway6 },
-          },
-        ],
+        ipConfig: [ipConfig(network)],
       },
       dependsOn: [props.firstBoot.snippet, ...(props.dependsOn ?? [])],
       lifecycle: protect ? { preventDestroy: true } : undefined,
       ...props.overrides,
     });
   }
+}
+
+function ipConfig(network: NetworkProps): VirtualEnvironmentVmInitializationIpConfig {
+  const { address6, gateway6, gateway } = network;
+  const address = network.address ?? (address6 === undefined ? 'dhcp' : undefined);
+  return {
+    ipv4: address === undefined ? undefined : { address, gateway },
+    ipv6: address6 === undefined ? undefined : { address: address6, gateway: gateway6 },
+  };
+}
+
+/**
+ * The provider declares network devices as an attribute (SDKv2's SchemaConfigModeAttr), and in JSON Terraform then
+ * wants every member of it: these are the provider's own defaults, and null where it has none.
+ */
+function networkDevice(network: NetworkProps): VirtualEnvironmentVmNetworkDevice {
+  return {
+    bridge: network.bridge ?? 'vmbr0',
+    disconnected: false,
+    enabled: Token.nullValue(),
+    firewall: false,
+    macAddress: network.macAddress ?? Token.asString(Token.nullValue()),
+    model: 'virtio',
+    mtu: 0,
+    queues: 0,
+    rateLimit: 0,
+    trunks: '',
+    vlanId: network.vlan ?? 0,
+  };
 }

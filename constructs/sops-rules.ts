@@ -1,7 +1,8 @@
 import { File } from '@cdktf/provider-local/lib/file';
 import { DataResource, type ITerraformDependable } from 'cdktf';
 import { Construct } from 'constructs';
-import { type HostEntry, hostRulesFile } from '../sops/rules';
+import type { HostEntry } from '../sops/entry';
+import { hostRulesFile } from '../sops/rules';
 import { fromStack, packageRoot } from './paths';
 
 /** Who can decrypt the secrets of a host, and where they lie. */
@@ -67,8 +68,7 @@ export class SopsRules extends Construct {
         {
           type: 'local-exec',
           when: 'destroy',
-          command: `${hostkey} sops remove --root ${root}`,
-          environment: { HOSTKEY_SOPS_ENTRY: '${jsonencode(self.input)}' },
+          command: `${hostkey} sops remove --root ${root} --host ${props.host}`,
         },
       ],
     });

@@ -1,23 +1,43 @@
 import type { z } from 'zod';
-import { isSecret, type Path, type Problems, show } from './problem';
-import { exampleAt, isHostsOwn, knownKeys, unknownKey } from './schema';
+import { formatPath, isSecret, nearest, type Path, type Problems, show } from './problem';
+import { exampleAt, isHostsOwn, isOptional, knownKeys, unknownKey } from './schema';
 import type { YamlSource } from './source';
 
 type Issue = z.core.$ZodIssue;
 
 /** Says what zod found, in this program's words and at the place where it is written. */
 export function reportIssues(issues: readonly Issue[], source: YamlSource, problems: Problems): void {
-  for (const issue of issues) reportIssue(issue, [], source, problems);
+  const strays = issues.flatMap((issue) => strayPaths(issue, []));
+  for (const issue of issues) reportIssue(issue, [], { source, problems, strays });
 }
 
 /** The path of what an issue makes unusable. */
 export function brokenPaths(issues: readonly Issue[]): Path[] {
   return issues.flatMap((issue) =>
-    issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...pathOf(issue), key]) : [pathOf(issue)],
+    issue.code === 'unrecognized_keys' ? strayPaths(issue, []) : [pathOf(issue)],
   );
 }
 
-function reportIssue(issue: Issue, base: Path, source: YamlSource, problems: Problems): void {
+/** The paths of settings that stand there under a wrong name. */
+export function misspeltPaths(issues: readonly Issue[]): Path[] {
+  return issues.flatMap((issue) =>
+    strayPaths(issue, []).flatMap((path) => {
+      const around = path.slice(0, -1);
+      const meant = nearest(String(path.at(-1)), knownKeys(around) ?? []);
+      return meant === undefined ? [] : [[...around, meant]];
+    }),
+  );
+}
+
+interface Report {
+  readonly source: YamlSource;
+  readonly problems: Problems;
+  /** The keys that mean nothing where they stand. */
+  readonly strays: readonly Path[];
+}
+
+function reportIssue(issue: Issue, base: Path, report: Report): void {
+  const { source, problems } = report;
   const path = [...base, ...pathOf(issue)];
   if (issue.code === 'unrecognized_keys') {
     for (const key of issue.keys) {
@@ -28,15 +48,34 @@ function reportIssue(issue: Issue, base: Path, source: YamlSource, problems: Pro
   }
   const branch = issue.code === 'invalid_union' ? branchMeant(issue) : undefined;
   if (branch !== undefined) {
-    for (const inner of branch) reportIssue(inner, path, source, problems);
+    for (const inner of branch) reportIssue(inner, path, report);
     return;
   }
   const value = valueAt(source.value, path);
-  const atKey = issue.code === 'custom' && issue.params?.atKey === true;
-  const place = atKey ? source.keyPlace(path) : source.place(path);
+  if (value === undefined && isMisspelt(path, report.strays)) return;
+  const place = value === undefined ? source.keyPlace(path) : source.place(path);
   const message =
     issue.code === 'invalid_type' || value === null ? typeMessage(issue, path, value) : issue.message;
-  problems.add(place, path, message, atKey ? show(path.at(-1)) : show(value));
+  problems.add(place, path, message, show(value));
+}
+
+function strayPaths(issue: Issue, base: Path): Path[] {
+  const path = [...base, ...pathOf(issue)];
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => [...path, key]);
+  const branch = issue.code === 'invalid_union' ? branchMeant(issue) : undefined;
+  return branch?.flatMap((inner) => strayPaths(inner, path)) ?? [];
+}
+
+/** Whether what is missing stands there under a wrong name, which is one mistake and not two. */
+function isMisspelt(path: Path, strays: readonly Path[]): boolean {
+  const around = formatPath(path.slice(0, -1));
+  const name = String(path.at(-1));
+  return strays.some(
+    (stray) =>
+      stray.length === path.length &&
+      formatPath(stray.slice(0, -1)) === around &&
+      (path.at(-2) === 'hostKey' || nearest(String(stray.at(-1)), [name]) !== undefined),
+  );
 }
 
 /** The alternative of a union that the user was writing: the one that fails inside, rather than as a whole. */
@@ -50,8 +89,10 @@ function typeMessage(issue: Issue, path: Path, value: unknown): string {
   const name = String(path.at(-1) ?? '');
   const example = exampleText(path);
   if (value === undefined) return `${name} is missing; write it${example && `, such as ${example}`}`;
-  if (value === null)
-    return `nothing stands behind "${name}:"; write a value${example && `, such as ${example}`}, or leave the line out`;
+  if (value === null) {
+    const instead = isOptional(path) ? ', or leave the line out' : '';
+    return `nothing stands behind "${name}:"; write a value${example && `, such as ${example}`}${instead}`;
+  }
   const expected = issue.code === 'invalid_type' ? issue.expected : '';
   switch (expected) {
     case 'number':
@@ -93,7 +134,7 @@ function hidden(value: unknown): boolean {
 /** A short example as YAML's flow form, which is what people can paste. */
 function exampleText(path: Path): string {
   const example = exampleAt(path);
-  if (example === undefined || Array.isArray(example)) return '';
+  if (example === undefined) return '';
   if (typeof example !== 'object' || example === null) return String(example);
   return JSON.stringify(example)
     .replaceAll(/"([A-Za-z0-9-]+)":/g, '$1: ')
@@ -126,12 +167,12 @@ function strayKey(path: Path, key: string): string {
   if (variable !== undefined)
     return `a credential is no part of this file; set ${variable} in the environment`;
   if (path[0] === 'proxmox' && plain === 'insecure') {
-    return 'TLS is always verified; let Node and Terraform trust the CA, by SSL_CERT_FILE in the environment';
+    return 'TLS is always verified; let Terraform trust the CA by SSL_CERT_FILE in the environment';
   }
   if (path.length === 1 && path[0] === 'defaults' && isHostsOwn(key)) {
     return `${key} differs from host to host; write it in each host`;
   }
-  if (path.at(-1) === 'hostKey') {
+  if (path.at(-1) === 'hostKey' && nearest(key, ['public']) === undefined) {
     return `${show(key)} is no source of a host key; write generated, or { public: "ssh-ed25519 AAAA…" }`;
   }
   if (path.length === 0 && (isHostsOwn(key) || knownKeys(['defaults'])?.includes(key))) {

@@ -135,11 +135,11 @@ export interface SharedSecrets {
   readonly hosts: readonly string[];
 }
 
-/** Where Terraform keeps the state; `stateOf` says it for one host. */
+/** Where Terraform keeps the states, one a host. */
 export type StateSettings =
   | {
       readonly kind: 'local';
-      /** Folder, relative to the fleet's root. */
+      /** Folder of the files `<host>.tfstate`, relative to the fleet's root. */
       readonly path: string;
     }
   | {

@@ -1,11 +1,11 @@
 import { existsSync, lstatSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { brokenPaths, reportIssues } from './explain';
+import { brokenPaths, misspeltPaths, reportIssues } from './explain';
 import type { Fleet, FleetProblem } from './fleet';
 import type { RepositoryFiles } from './folders';
-import { FleetError, type Path, Problems } from './problem';
+import { FleetError, type Path, Problems, show } from './problem';
 import { resolveFleet, type UsableFleet } from './resolve';
-import { fleetSchema } from './schema';
+import { badNames, fleetSchema } from './schema';
 import { YamlSource } from './source';
 
 /**
@@ -39,19 +39,25 @@ export function parseFleet(text: string, options: ParseOptions): Fleet {
   const result = fleetSchema.safeParse(source.value);
   const issues = result.success ? [] : result.error.issues;
   reportIssues(issues, source, problems);
-  const broken = brokenPaths(issues);
-  const refused = new Set(broken.map((path) => JSON.stringify(path)));
-  const fleet = resolveFleet(result.success ? result.data : usable(source.value, broken), {
-    file,
-    root,
-    source,
-    problems,
-    files: {
-      readFile: options.readFile ?? EMPTY_DISK.readFile,
-      realPath: options.realPath ?? EMPTY_DISK.realPath,
+  const names = badNames(source.value);
+  for (const { path, message } of names)
+    problems.add(source.keyPlace(path), path, message, show(path.at(-1)));
+  const broken = [...brokenPaths(issues), ...names.map(({ path }) => path)];
+  const refused = new Set([...broken, ...misspeltPaths(issues)].map((path) => JSON.stringify(path)));
+  const fleet = resolveFleet(
+    broken.length === 0 && result.success ? result.data : usable(source.value, broken),
+    {
+      file,
+      root,
+      source,
+      problems,
+      files: {
+        readFile: options.readFile ?? EMPTY_DISK.readFile,
+        realPath: options.realPath ?? EMPTY_DISK.realPath,
+      },
+      refused: (path) => refused.has(JSON.stringify(path)),
     },
-    refused: (path) => refused.has(JSON.stringify(path)),
-  });
+  );
   if (!problems.none) throw fail();
   return { ...fleet, warnings: warningsOf(fleet, source) };
 }

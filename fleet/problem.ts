@@ -71,7 +71,7 @@ export type Path = readonly (string | number)[];
 export function formatPath(path: Path): string {
   return path.reduce<string>((text, part) => {
     if (typeof part === 'number') return `${text}[${part}]`;
-    const name = isSecret(part) ? '…' : shorten(part);
+    const name = show(part).startsWith('"') ? shorten(part) : '…';
     return text === '' ? name : `${text}.${name}`;
   }, '');
 }
@@ -83,17 +83,30 @@ export function show(value: unknown): string {
   if (typeof value === 'object' && value !== null) return 'a mapping';
   if (typeof value !== 'string') return String(value);
   if (isSecret(value)) return PRIVATE;
+  if (/\/\/[^/\s]*@/.test(value)) return 'a URL with credentials (not shown)';
   return LONG_BASE64.test(value) ? 'a long text (not shown)' : JSON.stringify(shorten(value));
 }
 
 /** The known word that a user probably meant, if one is near: a typo, another case, or Terraform's snake_case. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
-  const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '');
-  const same = known.find((candidate) => plain(candidate) === plain(word));
-  if (same !== undefined || known.length === 0 || word.length > 64) return same;
-  const candidate = closest(plain(word), known.map(plain));
-  const near = distance(plain(word), candidate) <= Math.max(1, Math.floor(word.length / 3));
+  if (word.length > 64) return undefined;
+  const meant = plain(word);
+  const same = known.find((candidate) => plain(candidate) === meant);
+  if (same !== undefined || known.length === 0) return same;
+  // Letters in the wrong order count as one mistake, which Levenshtein's distance takes for two.
+  const shuffled = known.find((candidate) => sorted(candidate) === sorted(word));
+  if (shuffled !== undefined) return shuffled;
+  const candidate = closest(meant, known.map(plain));
+  const near = distance(meant, candidate) <= Math.max(1, Math.floor(word.length / 3));
   return near ? known.find((original) => plain(original) === candidate) : undefined;
+}
+
+function plain(word: string): string {
+  return word.toLowerCase().replace(/[^a-z0-9]/g, '');
+}
+
+function sorted(word: string): string {
+  return [...plain(word)].sort().join('');
 }
 
 /** The tail of a message about an unknown word: the one that was meant, or all that there are. */
@@ -111,7 +124,7 @@ const PRIVATE = 'a private key (not shown)';
  * first bytes of an OpenSSH (`openssh-key-v1`) or a PKCS #8 ed25519 key in base64, which stand on a line of their own.
  */
 const SECRET =
-  /-----BEGIN [A-Z0-9 ]*PRIVATE KEY|AGE-SECRET-KEY-|AGE-PLUGIN-[A-Z0-9]+-1|b3BlbnNzaC1rZXktdjE|MC4CAQAwBQYDK2Vw|MFECAQEwBQYDK2Vw/i;
+  /-----BEGIN [A-Z0-9 ]*PRIVATE[ ]KEY|AGE-SECRET-KEY-|AGE-PLUGIN-[A-Z0-9]+-1|b3BlbnNzaC1rZXktdjE|MC4CAQAwBQYDK2Vw|MFECAQEwBQYDK2Vw/i;
 
 /** A run of base64 as long as a line of a key; it may be the middle of one, which nothing else gives away. */
 const LONG_BASE64 = /^(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9+/=_-]{40,}$/;

@@ -19,7 +19,7 @@ import {
   repositoryPath,
   sshPublicKey,
 } from './formats';
-import { didYouMean, show } from './problem';
+import { didYouMean, nearest, show } from './problem';
 
 /**
  * The form of `fleet.yaml` as people write it. `fleet.schema.json` is generated from this file, so every description
@@ -87,23 +87,9 @@ function wholeNumber(min: number, max: number) {
   return z.number().int({ error }).min(min, { error }).max(max, { error });
 }
 
-/** Settings by names that users choose. The names are judged too, at their own place. */
-function named<T extends z.ZodType>(
-  value: T,
-  complaint: (name: string, all: readonly string[]) => string | undefined,
-  pattern: RegExp,
-) {
-  return z
-    .record(z.string(), value)
-    .check((context) => {
-      const names = Object.keys(context.value);
-      for (const name of names) {
-        const message = complaint(name, names);
-        if (message === undefined) continue;
-        context.issues.push({ code: 'custom', message, path: [name], params: { atKey: true }, input: name });
-      }
-    })
-    .meta({ propertyNames: { pattern: pattern.source } });
+/** Settings by names that users choose. `badNames` judges the names; editors check their pattern. */
+function named<T extends z.ZodType>(value: T, pattern: RegExp) {
+  return z.record(z.string(), value).meta({ propertyNames: { pattern: pattern.source } });
 }
 
 const NODE_NAME = /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/;
@@ -133,10 +119,6 @@ const proxmox = z.strictObject({
           default: 22,
         }).optional(),
       }),
-      (name) =>
-        NODE_NAME.test(name)
-          ? undefined
-          : `${show(name)} is no name of a Proxmox node; write it as the web interface shows it`,
       NODE_NAME,
     ),
     'The nodes of the cluster that hosts run on, by the names that Proxmox shows.',
@@ -362,16 +344,14 @@ const state = z
   .meta({ maxProperties: 1 });
 
 export const fleetSchema = z.strictObject({
-  proxmox: described(proxmox, 'The Proxmox cluster, without credentials.'),
+  proxmox: described(proxmox, 'The Proxmox cluster, without credentials.', {
+    example: { endpoint: 'https://pve1.example.net:8006/', nodes: { pve1: { address: '192.0.2.11' } } },
+  }),
   admins: described(
     named(
       described(text(ageRecipient), 'age recipient, as age-keygen -y prints it; or an SSH public key.', {
         example: 'age1…',
       }),
-      (name) =>
-        ADMIN_NAME.test(name)
-          ? undefined
-          : `${show(name)} is no name of an admin; use letters, digits, - and _`,
       ADMIN_NAME,
     ),
     'Who can decrypt every secret, beside the host itself: name and age recipient. Default: nobody.',
@@ -381,7 +361,7 @@ export const fleetSchema = z.strictObject({
     "Settings of every host that doesn't write its own.",
   ).optional(),
   hosts: described(
-    named(z.strictObject({ ...own, ...settings }), hostNameComplaint, DNS_LABEL),
+    named(z.strictObject({ ...own, ...settings }), DNS_LABEL),
     'The hosts, by name. A name is a DNS label, and also the name of the stack.',
     { example: { 'mqtt-01': { vmId: 283, address: '192.0.2.83/24' } } },
   ),
@@ -412,6 +392,53 @@ export type WrittenHost = WrittenFleet['hosts'][string];
 export type WrittenDefaults = NonNullable<WrittenFleet['defaults']>;
 export type WrittenState = NonNullable<WrittenFleet['state']>;
 
+/** A name that users chose badly. */
+export interface BadName {
+  readonly path: readonly string[];
+  readonly message: string;
+}
+
+/** Judges the names that users choose, whatever stands behind them. */
+export function badNames(fleet: unknown): BadName[] {
+  return NAMED.flatMap(({ path, complaint }) => {
+    const names = Object.keys(mappingAt(fleet, path));
+    return names.flatMap((name) => {
+      const message = complaint(name, names);
+      return message === undefined ? [] : [{ path: [...path, name], message }];
+    });
+  });
+}
+
+const NAMED: readonly {
+  readonly path: readonly string[];
+  readonly complaint: (name: string, all: readonly string[]) => string | undefined;
+}[] = [
+  {
+    path: ['proxmox', 'nodes'],
+    complaint: (name) =>
+      NODE_NAME.test(name)
+        ? undefined
+        : `${show(name)} is no name of a Proxmox node; write it as the web interface shows it`,
+  },
+  {
+    path: ['admins'],
+    complaint: (name) =>
+      ADMIN_NAME.test(name)
+        ? undefined
+        : `${show(name)} is no name of an admin; use letters, digits, - and _`,
+  },
+  { path: ['hosts'], complaint: hostNameComplaint },
+];
+
+function mappingAt(value: unknown, path: readonly string[]): object {
+  const found = path.reduce<unknown>((around, part) => (isMapping(around) ? around[part] : undefined), value);
+  return isMapping(found) ? found : {};
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /** The schema of the value at a path, for saying what is known there. */
 export function schemaAt(path: readonly PropertyKey[]): z.core.$ZodType | undefined {
   return path.reduce<z.core.$ZodType | undefined>(
@@ -441,6 +468,11 @@ function objectIn(schema: z.core.$ZodType): z.ZodObject[] {
   return schema instanceof z.ZodObject ? [schema] : [];
 }
 
+/** Whether a mapping may do without this setting. */
+export function isOptional(path: readonly PropertyKey[]): boolean {
+  return schemaAt(path) instanceof z.ZodOptional;
+}
+
 /** An example of the value at a path, from its description. */
 export function exampleAt(path: readonly PropertyKey[]): unknown {
   const schema = schemaAt(path);
@@ -458,5 +490,6 @@ export function isHostsOwn(key: string): boolean {
 /** What to say of a key that isn't known at a path. */
 export function unknownKey(path: readonly PropertyKey[], key: string): string {
   const known = knownKeys(path) ?? [];
-  return `${show(key)} is no setting here; ${didYouMean(key, known)}`;
+  const many = known.length > 12 && nearest(key, known) === undefined;
+  return `${show(key)} is no setting here; ${many ? 'fleet.schema.json lists those that are' : didYouMean(key, known)}`;
 }

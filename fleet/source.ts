@@ -177,7 +177,14 @@ class Inspector {
 
   private visitAlias(alias: Alias, path: Path): void {
     const target = this.anchors.get(alias.source);
-    if (target === undefined) return;
+    if (target === undefined) {
+      this.fail(
+        alias,
+        path,
+        `*${alias.source} has no anchor before it; write &${alias.source} at the first place`,
+      );
+      return;
+    }
     if (this.open.has(target))
       this.fail(alias, path, `*${alias.source} stands inside its own anchor; take it out`);
     this.targets.set(alias, target);
@@ -231,9 +238,9 @@ class Inspector {
         path,
         'a private key stands here (not shown); take it out of this file, and replace it by a new one',
       );
-    } else if (typeof value === 'number' && /^[-+]?0([0-9]|[ox])/i.test(source)) {
+    } else if (typeof value === 'number' && /^[-+]?0o?[0-9]/i.test(source)) {
       const remedy = path.includes('cloudConfig') ? `write it in quotes: "${source}"` : `write ${value}`;
-      this.report(scalar, path, `${source} is another number to other readers of YAML; ${remedy}`);
+      this.report(scalar, path, `${source} is another number to some readers of YAML; ${remedy}`);
     } else if (type === 'PLAIN' && typeof value === 'string' && path.includes('cloudConfig')) {
       checkAgreed(value, (message) => this.report(scalar, path, message));
     }
@@ -271,6 +278,9 @@ function keyText(key: Node): string {
 
 /** YAML's errors in this program's words. What the file says isn't quoted: it may be anything. */
 function explain(error: YAMLError): string {
+  if (/must be sufficiently indented and end with/.test(error.message)) {
+    return 'a { or [ before this place is not closed; close it, or indent this line';
+  }
   const known = EXPLANATIONS[error.code];
   if (known !== undefined) return known;
   const plain = (error.message.split(/[:\n]/)[0] ?? '').replace(/["'`].*/, '').trim();
@@ -279,7 +289,6 @@ function explain(error: YAMLError): string {
 
 const EXPLANATIONS: Partial<Record<YAMLError['code'], string>> = {
   ALIAS_PROPS: 'an alias has an anchor or a tag of its own; write the alias alone',
-  BAD_ALIAS: 'this alias has no anchor before it; write &name at the first place, and *name after it',
   BAD_DQ_ESCAPE: 'a backslash in double quotes starts an escape that YAML has not; use single quotes',
   BAD_INDENT: 'this line is indented otherwise than the lines around it; align them',
   BAD_SCALAR_START: 'no plain text starts with this character; put the value in quotes',

@@ -36,7 +36,7 @@ const VARIABLES: Record<RemoteBackend, Readonly<Record<string, string>>> = {
     client_private_key_pem: 'TF_HTTP_CLIENT_PRIVATE_KEY_PEM',
     authorization: 'TF_HTTP_USERNAME and TF_HTTP_PASSWORD',
   },
-  pg: { password: 'PGPASSWORD', user: 'PGUSER' },
+  pg: { password: 'PGPASSWORD' },
   gcs: {
     credentials: 'GOOGLE_CREDENTIALS',
     access_token: 'GOOGLE_OAUTH_ACCESS_TOKEN',
@@ -56,24 +56,6 @@ const VARIABLES: Record<RemoteBackend, Readonly<Record<string, string>>> = {
 /** Names that hold a credential in whatever backend. */
 const CREDENTIAL =
   /(^|_)(password|passwd|secret|secret_key|access_key|private_key(_pem)?|token|sas|authorization)$/i;
-
-/** The state of one host: a file below the fleet's root, or the settings of its backend. */
-export type HostState =
-  | { readonly kind: 'local'; readonly path: string }
-  | { readonly kind: RemoteBackend; readonly settings: Readonly<Record<string, unknown>> };
-
-/** Where the state of one host is kept: `state/mqtt-01.tfstate`, or the backend's settings with the host's name in them. */
-export function stateOf(state: StateSettings, host: string): HostState {
-  if (state.kind === 'local') return { kind: 'local', path: `${state.path}/${host}.tfstate` };
-  return { kind: state.kind, settings: inPlace(state.settings, host) as Record<string, unknown> };
-}
-
-function inPlace(value: unknown, host: string): unknown {
-  if (typeof value === 'string') return value.replaceAll(HOST, host);
-  if (Array.isArray(value)) return value.map((item) => inPlace(item, host));
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, inPlace(item, host)]));
-}
 
 /** Checks `state:` and completes it. */
 export function resolveState(

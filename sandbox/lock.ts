@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { identify, isAlive, type ProcessIdentity, sleep } from './processes';
 
@@ -11,7 +12,7 @@ export class FolderGone extends Error {}
 export async function withLock<T>(file: string, action: () => Promise<T>): Promise<T> {
   const me = identify(process.pid);
   if (!me) throw new Error('/proc is not there: a sandbox needs Linux');
-  const draft = `${file}.${me.pid}.${me.started}`;
+  const draft = `${file}.${randomUUID()}`;
   try {
     writeFileSync(draft, JSON.stringify(me), { mode: 0o600 });
     while (!take(file, draft)) await sleep(50);

@@ -49,7 +49,7 @@ export function prepare(paths: Layout, where: Addresses, home: string, python: s
   };
   writeFileSync(
     join(paths.ssh, 'sshd_config'),
-    sshdConfig(paths, { ...where, port: where.sshPort, user: record.sshUser }),
+    sshdConfig(paths, { ...where, port: where.sshPort, user: record.sshUser, id: record.id }),
     { mode: 0o600 },
   );
   writeFileSync(paths.settings, JSON.stringify(adapterSettings(paths, record), null, 2), { mode: 0o600 });

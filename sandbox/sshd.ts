@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Layout } from './layout';
+import { MARKER } from './processes';
 
 /** Where Debian, Fedora, Arch and NixOS have it; it is rarely on an ordinary user's PATH. */
 const PLACES = ['/usr/sbin', '/usr/local/sbin', '/sbin', '/usr/bin', '/run/current-system/sw/bin'];
@@ -21,6 +22,8 @@ export interface SshdOptions {
   readonly port: number;
   /** The only account that may log in: the one that runs the sandbox. */
   readonly user: string;
+  /** The sandbox's id. What runs in a session carries it, so that it can be found when its server is gone. */
+  readonly id: string;
 }
 
 /** The node's SSH server: one account, one key, no password, no forwarding, nothing outside the folder. */
@@ -43,6 +46,7 @@ export function sshdConfig(paths: Layout, options: SshdOptions): string {
     'PrintMotd no',
     'PrintLastLog no',
     'Subsystem sftp internal-sftp',
+    `SetEnv ${MARKER}=${options.id}`,
     // Twenty hosts deployed at once open as many connections at once.
     'MaxStartups 100',
     'MaxSessions 100',

@@ -18,7 +18,11 @@ async function supervise(paths: Layout, python: string): Promise<number> {
   const record = { ...prepared, supervisor: identify(process.pid) };
   writeRecord(paths, record);
   const parts = start(paths, python);
-  const ended = Promise.race([...parts].map(([part, child]) => end(part, child, paths)));
+  const places = { api: record.apiPort, sshd: record.sshPort };
+  const named = (part: Part) => `${part} at ${record.address}:${places[part as keyof typeof places]}`;
+  const ended = Promise.race(
+    [...parts].map(([part, child]) => end(named(part), child, logFile(paths, part))),
+  );
   const told = new Promise<undefined>((done) => {
     for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => done(undefined));
   });
@@ -51,18 +55,16 @@ function start(paths: Layout, python: string): Map<Part, ChildProcess> {
 }
 
 /** Resolves when the part ends, with a sentence that says so and how its log ends. */
-function end(part: Part, child: ChildProcess, paths: Layout): Promise<string> {
+function end(name: string, child: ChildProcess, log: string): Promise<string> {
   return new Promise((done) => {
-    child.on('error', (error) => done(`${part} could not be started: ${error.message}`));
+    child.on('error', (error) => done(`${name} could not be started: ${error.message}`));
     child.on('exit', (code, signal) => {
-      done(
-        `${part} ended (${signal ?? `exit code ${code}`}). Its log ends with:\n${tail(logFile(paths, part), 6)}`,
-      );
+      done(`${name} ended (${signal ?? `exit code ${code}`}). Its log ends with:\n${tail(log, 6)}`);
     });
   });
 }
 
-export function tail(file: string, lines: number): string {
+function tail(file: string, lines: number): string {
   return readFileSync(file, 'utf8')
     .trimEnd()
     .split('\n')

@@ -2,15 +2,17 @@ import path from 'node:path';
 import { LocalProvider } from '@cdktf/provider-local/lib/provider';
 import { ProxmoxProvider } from '@cdktf/provider-proxmox/lib/provider';
 import { TlsProvider } from '@cdktf/provider-tls/lib/provider';
-import { LocalBackend, TerraformOutput, TerraformStack } from 'cdktf';
-import type { Construct } from 'constructs';
+import { LocalBackend, TerraformElement, TerraformOutput, TerraformStack } from 'cdktf';
+import type { Construct, Node } from 'constructs';
 import { AgeRecipient } from '../constructs/age-recipient';
+import { CloudConfigConflict } from '../constructs/cloud-config';
 import { FirstBoot } from '../constructs/first-boot';
 import { HostKey } from '../constructs/host-key';
 import { fromStack } from '../constructs/paths';
 import { ProxmoxHost, type ProxmoxHostProps } from '../constructs/proxmox-host';
 import { SopsRules } from '../constructs/sops-rules';
 import type { Fleet, Host } from '../fleet/fleet';
+import { FleetError } from '../fleet/problem';
 import { knownHostsNames } from '../keys/known-hosts';
 import { RemoteState } from './remote-state';
 
@@ -29,6 +31,8 @@ export interface HostStackProps {
  * fails to come up leaves the right recipient behind.
  */
 export class HostStack extends TerraformStack {
+  private readonly paths = new Map<string, string>();
+
   constructor(scope: Construct, { fleet, host, overrides }: HostStackProps) {
     super(scope, host.name);
     this.keepState(fleet, host);
@@ -47,16 +51,7 @@ export class HostStack extends TerraformStack {
       directory: host.secrets,
       shared: fleet.shared.filter(({ hosts }) => hosts.includes(host.name)).map((shared) => shared.path),
     });
-    const firstBoot = new FirstBoot(this, 'first_boot', {
-      hostName: host.name,
-      hostKey,
-      node: host.node,
-      datastore: host.snippets,
-      hostKeyDirectory: host.hostKeyDirectory,
-      user: host.user,
-      authorizedKeys: host.authorizedKeys,
-      cloudConfig: host.cloudConfig?.settings,
-    });
+    const firstBoot = this.firstBoot(host, hostKey);
     new ProxmoxHost(this, 'proxmox', {
       name: host.name,
       vmId: host.vmId,
@@ -70,7 +65,7 @@ export class HostStack extends TerraformStack {
         bridge: host.bridge,
         vlan: host.vlan,
         macAddress: host.mac,
-        address: host.address ?? (host.address6 === undefined ? 'dhcp' : undefined),
+        address: host.address,
         gateway: host.gateway,
         address6: host.address6,
         gateway6: host.gateway6,
@@ -103,6 +98,42 @@ export class HostStack extends TerraformStack {
       'The line for known_hosts.',
       `${knownHostsNames(host.knownAs)} ${hostKey.publicKey}`,
     );
+  }
+
+  private firstBoot(host: Host, hostKey: HostKey): FirstBoot {
+    try {
+      return new FirstBoot(this, 'first_boot', {
+        hostName: host.name,
+        hostKey,
+        node: host.node,
+        datastore: host.snippets,
+        hostKeyDirectory: host.hostKeyDirectory,
+        user: host.user,
+        authorizedKeys: host.authorizedKeys,
+        cloudConfig: host.cloudConfig?.settings,
+      });
+    } catch (error) {
+      if (!(error instanceof CloudConfigConflict) || host.cloudConfig === undefined) throw error;
+      const path = `hosts.${host.name}.cloudConfig`;
+      throw new FleetError([
+        { ...host.cloudConfig.place, path, found: '', message: error.message, remedy: '' },
+      ]);
+    }
+  }
+
+  /**
+   * Names resources by their place in the stack (`proxmox_virtual_environment_vm.proxmox_vm`) without cdktf's hash:
+   * operators type these names after `-replace` and `-target`.
+   */
+  protected override allocateLogicalId(element: TerraformElement | Node): string {
+    const { path } = element instanceof TerraformElement ? element.node : element;
+    const name = path.split('/').slice(1).join('_');
+    const taken = this.paths.get(name);
+    if (taken !== undefined && taken !== path) {
+      throw new Error(`${path} and ${taken} would both be "${name}" in Terraform; give one another id`);
+    }
+    this.paths.set(name, path);
+    return name;
   }
 
   private output(id: string, description: string, value: string): void {

@@ -29,7 +29,7 @@ export class Checkout {
   readonly folder = mkdtempSync(path.join(tmpdir(), 'hostkey-e2e-'));
   private readonly printed: string[] = [];
 
-  constructor(private readonly env: NodeJS.ProcessEnv) {
+  constructor(private env: NodeJS.ProcessEnv) {
     const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
       cwd: PROJECT,
       encoding: 'utf8',
@@ -39,6 +39,11 @@ export class Checkout {
       cpSync(path.join(PROJECT, file), this.path(file));
     }
     for (const link of ['node_modules', '.tools']) symlinkSync(path.join(PROJECT, link), this.path(link));
+  }
+
+  /** The environment of what is run from now on. */
+  use(env: NodeJS.ProcessEnv): void {
+    this.env = env;
   }
 
   path(...parts: string[]): string {
