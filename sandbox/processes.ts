@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
@@ -30,6 +30,14 @@ const read = (path: string): string | undefined => {
   }
 };
 
+const link = (path: string): string | undefined => {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+};
+
 /** The process that has this number now, or undefined. A zombie has ended: it only waits to be counted. */
 export function identify(pid: number): ProcessIdentity | undefined {
   const stat = parseStat(read(`/proc/${pid}/stat`) ?? '');
@@ -50,28 +58,32 @@ export function signal(process_: ProcessIdentity, name: NodeJS.Signals): void {
   }
 }
 
-/** Every live process that carries a sandbox's mark, whoever its parent is now. */
-export function marked(id: string): readonly ProcessIdentity[] {
+/**
+ * Every live process of a sandbox, whoever its parent is now. Its processes carry the mark in their environment,
+ * but sshd writes its title over that; what sshd says in its log, though, it says to its standard error.
+ *
+ * @param logs the folder of the sandbox's logs
+ */
+export function processesOf(id: string, logs: string): readonly ProcessIdentity[] {
   const mark = `${MARKER}=${id}`;
+  const isMarked = (pid: string) => (read(`/proc/${pid}/environ`) ?? '').split('\0').includes(mark);
+  const writesLog = (pid: string) => link(`/proc/${pid}/fd/2`)?.startsWith(`${logs}/`) ?? false;
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .filter((name) => (read(join('/proc', name, 'environ')) ?? '').split('\0').includes(mark))
-    .flatMap((name) => identify(Number(name)) ?? []);
+    .filter((pid) => isMarked(pid) || writesLog(pid))
+    .flatMap((pid) => identify(Number(pid)) ?? []);
 }
 
 /** Ends what is left of a sandbox, such as an SSH session that outlived its server, and waits for it. */
-export async function sweep(id: string): Promise<void> {
+export async function sweep(id: string, logs: string): Promise<void> {
   for (let round = 0; round < 100; round++) {
-    const left = marked(id);
+    const left = processesOf(id, logs);
     if (left.length === 0) return;
     for (const process of left) signal(process, 'SIGKILL');
     await sleep(20);
   }
-  throw new Error(
-    `processes that can't be ended: ${marked(id)
-      .map(({ pid }) => pid)
-      .join(', ')}`,
-  );
+  const left = processesOf(id, logs).map(({ pid }) => pid);
+  throw new Error(`The sandbox's processes ${left.join(', ')} can't be ended`);
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));

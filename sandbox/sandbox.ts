@@ -206,7 +206,7 @@ async function halt(paths: Layout): Promise<void> {
   const record = readRecord(paths);
   if (!record) return;
   if (record.supervisor) await endProcess(record.supervisor);
-  await sweep(record.id);
+  await sweep(record.id, paths.logs);
   removeKnownHost(record.home, { address: record.address, port: record.sshPort });
 }
 

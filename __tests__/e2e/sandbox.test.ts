@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { callApi } from '../../sandbox/http';
-import { marked, sleep } from '../../sandbox/processes';
+import { processesOf, sleep } from '../../sandbox/processes';
 import {
   type Guest,
   openSandbox,
@@ -40,13 +40,35 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const start = (name: string, address = freshAddress()) =>
   startSandbox({ dir: join(folder, name), home: join(folder, `${name}-home`), address });
 
-/** The state of mind of every test here: nothing of a sandbox is left. */
-async function expectNothingLeft(id: string, seconds = 3): Promise<void> {
-  for (let waited = 0; marked(id).length > 0 && waited < seconds * 20; waited++) await sleep(50);
-  expect(marked(id)).toEqual([]);
+interface Named {
+  readonly id: string;
+  readonly dir: string;
 }
 
-const idOf = (dir: string): string => sandboxRecord(dir)?.id ?? 'none';
+/** Taken while the sandbox is there: its id goes with its folder. */
+const named = (dir: string): Named => ({ id: sandboxRecord(dir)?.id ?? 'none', dir });
+
+const partsOf = ({ id, dir }: Named) =>
+  processesOf(id, join(dir, 'logs')).map(({ pid }) => ({ pid, command: commandOf(pid) }));
+
+const commandOf = (pid: number): string => {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+};
+
+/** No process of the sandbox is there, at the latest after some seconds. */
+async function expectNothingLeft(sandbox: Named, seconds = 3): Promise<void> {
+  for (let waited = 0; partsOf(sandbox).length > 0 && waited < seconds * 20; waited++) await sleep(50);
+  expect(partsOf(sandbox)).toEqual([]);
+}
+
+async function kill(sandbox: Named, part: string): Promise<void> {
+  const victim = partsOf(sandbox).find(({ command }) => command.includes(part));
+  process.kill(victim?.pid as number, 'SIGKILL');
+}
 
 describe('the real provider', () => {
   let sandbox: Sandbox;
@@ -107,8 +129,9 @@ describe('the real provider', () => {
     ].map((key) => [key, null]),
   );
 
+  const main = () => join(workdir, 'main.tf.json');
   const write = (change?: Parameters<typeof configuration>[0]) =>
-    writeFileSync(join(workdir, 'main.tf.json'), JSON.stringify(configuration(change)));
+    writeFileSync(main(), JSON.stringify(configuration(change)));
 
   function terraform(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
     const { status, stdout, stderr } = spawnSync('terraform', [...args, '-no-color'], {
@@ -135,13 +158,18 @@ describe('the real provider', () => {
   afterAll(() => sandbox?.stop());
 
   test('checks the API’s certificate', () => {
-    const system = '/etc/ssl/certs/ca-certificates.crt';
-    const { status, output } = terraform(['apply', '-auto-approve'], {
-      SSL_CERT_FILE: system,
-      SSL_CERT_DIR: '/nowhere',
-    });
+    const system = { SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt', SSL_CERT_DIR: '/nowhere' };
+    const { terraform: required, provider } = configuration();
+    // Reading one thing: the resources would try again for a minute.
+    writeFileSync(
+      main(),
+      JSON.stringify({ terraform: required, provider, data: { proxmox_version: { it: {} } } }),
+    );
+    expect(terraform(['plan'])).toMatchObject({ status: 0 });
+    const { status, output } = terraform(['plan'], system);
     expect(status).toBe(1);
     expect(output).toContain('certificate signed by unknown authority');
+    write();
   });
 
   test('deploys: the snippet over SSH, the VM over the API', async () => {
@@ -227,6 +255,11 @@ describe('a sandbox', () => {
     await expect(sandbox.control('no_such')).rejects.toThrow("unknown call 'no_such'; known: fail,");
   });
 
+  test('refuses a change that it would not remember', async () => {
+    const request = sandbox.request('POST', '/nodes/pve1/qemu/9000/move_disk', { disk: 'scsi0', storage: 'local' });
+    await expect(request).rejects.toThrow("501 the sandbox has no model of 'POST /nodes/{node}/qemu/{vmid}/move_disk'");
+  });
+
   test('keeps its secrets to its owner', () => {
     const mode = (...parts: string[]) => (statSync(join(sandbox.dir, ...parts)).mode & 0o777).toString(8);
     expect(mode()).toBe('700');
@@ -265,7 +298,7 @@ describe('a sandbox', () => {
         'i',
       ),
     );
-    await expectNothingLeft(idOf(dir));
+    await expectNothingLeft(named(dir));
     await stopSandbox(dir);
   });
 
@@ -278,50 +311,43 @@ test('one sandbox comes of several ups at once', async () => {
   const address = freshAddress();
   const all = await Promise.all([1, 2, 3].map(() => start('same', address)));
   expect(all.filter(({ wasUp }) => !wasUp)).toHaveLength(1);
-  const id = idOf(all[0]?.dir as string);
+  const before = named(join(folder, 'same'));
   await Promise.all(all.map((each) => each.stop()));
   expect(existsSync(join(folder, 'same'))).toBe(false);
   expect(readdirSync(folder).filter((name) => name.startsWith('same'))).toEqual(['same-home']);
   expect(readdirSync(join(folder, 'same-home'))).toEqual([]);
-  await expectNothingLeft(id);
+  await expectNothingLeft(before);
 });
 
 describe('whatever is killed', () => {
   const dir = () => join(folder, 'killed');
 
-  const partsOf = (id: string) =>
-    marked(id).map(({ pid }) => ({
-      pid,
-      command: readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' '),
-    }));
+  test.each(['supervisor.ts', 'adapter.py', 'sshd: '])(
+    '%s: all ends, and the next up works',
+    async (part) => {
+      const address = freshAddress();
+      const sandbox = await start('killed', address);
+      const before = named(sandbox.dir);
+      await kill(before, part);
+      await expectNothingLeft(before);
+      expect(openSandbox(sandbox.dir)).toBeUndefined();
+      const again = await start('killed', address);
+      expect(again.wasUp).toBe(false);
+      await again.request('GET', '/version');
+      await again.stop();
+      expect(existsSync(sandbox.dir)).toBe(false);
+    },
+  );
 
-  test.each(['supervisor.ts', 'adapter.py', 'sshd'])('%s: all ends, and the next up works', async (part) => {
-    const address = freshAddress();
-    const sandbox = await start('killed', address);
-    const id = idOf(sandbox.dir);
-    const victim = partsOf(id).find(({ command }) => command.includes(part));
-    process.kill(victim?.pid as number, 'SIGKILL');
-    await expectNothingLeft(id);
-    expect(openSandbox(sandbox.dir)).toBeUndefined();
-    const again = await start('killed', address);
-    expect(again.wasUp).toBe(false);
-    await again.request('GET', '/version');
-    await again.stop();
-    expect(existsSync(sandbox.dir)).toBe(false);
-  });
-
-  test('sshd with a session open: down ends the session too', async () => {
+  test('the supervisor, while a session is open: down ends the session too', async () => {
     const sandbox = await start('killed');
-    const id = idOf(sandbox.dir);
+    const before = named(sandbox.dir);
     const session = login(sandbox, 'exec sleep 600');
-    await until(() => partsOf(id).some(({ command }) => command.startsWith('sleep 600')));
-    process.kill(
-      partsOf(id).find(({ command }) => command.includes('supervisor.ts'))?.pid as number,
-      'SIGKILL',
-    );
+    await until(() => partsOf(before).some(({ command }) => command.startsWith('sleep 600')));
+    await kill(before, 'supervisor.ts');
     await until(() => !openSandbox(sandbox.dir));
     await stopSandbox(sandbox.dir);
-    await expectNothingLeft(id, 0);
+    await expectNothingLeft(before, 0);
     session.kill('SIGKILL');
   });
 
@@ -335,10 +361,10 @@ describe('whatever is killed', () => {
       await sleep(ms);
       up.kill('SIGKILL');
       await sleep(100);
-      const id = idOf(dir());
+      const before = named(dir());
       await stopSandbox(dir());
       expect(existsSync(dir())).toBe(false);
-      await expectNothingLeft(id, 1);
+      await expectNothingLeft(before, 1);
       await (await start('killed', address)).stop();
     },
   );

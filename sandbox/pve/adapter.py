@@ -22,7 +22,7 @@ from aiohttp import web
 from fakepve import FakePve
 from fakepve import schema as pve_schema
 from fakepve.lxc import SIZE_UNITS, format_size
-from fakepve.model import FakeVm, TaskError
+from fakepve.model import FakeVm, PveError, TaskError
 from fakepve.qemu import DRIVE_KEY, NEW_DISK, drives_of, join_drive, split_drive, with_mac
 from fakepve.routing import die
 
@@ -84,6 +84,9 @@ PRIVILEGE_OF_NUMBERED = {'net': 'VM.Config.Network', 'ipconfig': 'VM.Config.Clou
 CONTROLS = ('fail', 'hold_config_lock', 'release_config_lock', 'slow_network', 'flaky_network',
             'set_node_offline', 'lose_quorum', 'regain_quorum')
 
+# Writes without a model that need none: no image of cloud-init's data is kept that could be made anew.
+HARMLESS = (VM + '/cloudinit',)
+
 
 def config_types() -> dict[str, str]:
     """The JSON type of each key of a VM's config, from PVE's own API schema."""
@@ -134,6 +137,12 @@ class SandboxPve(FakePve):
 
         app.router.resolve = without_slash  # type: ignore[method-assign]
         return app
+
+    async def synthesise(self, match: Any, method: str, info: Values, user: str, values: Values) -> Any:
+        """fakepve answers writes that it has no model of as if they had happened. Better to say so."""
+        if method != 'GET' and match.template not in HARMLESS:
+            raise PveError(501, f"the sandbox has no model of '{method} {match.template}'")
+        return await super().synthesise(match, method, info, user, values)
 
     # ------------------------------------------------------------ snippets
 
