@@ -30,7 +30,7 @@ export interface ProxmoxSettings {
   readonly minTls?: '1.2' | '1.3';
 }
 
-export interface ProxmoxNode {
+interface ProxmoxNode {
   /** IP address or DNS name of its sshd. */
   readonly address: string;
   /** Port of its sshd. */
@@ -106,7 +106,7 @@ export interface Host {
   readonly knownAs: readonly string[];
 }
 
-export interface DnsSettings {
+interface DnsSettings {
   readonly servers: readonly string[];
   readonly domain?: string;
 }

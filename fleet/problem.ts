@@ -21,7 +21,7 @@ export function formatProblems(problems: readonly FleetProblem[]): string {
 }
 
 /** `fleet.yaml:12:5: hosts.mqtt-01.vmId: 283 is also the vmId of web-01 (line 9); give each host its own` */
-export function formatProblem(problem: FleetProblem): string {
+function formatProblem(problem: FleetProblem): string {
   const { file, line, column, path, message, remedy } = problem;
   const where = path === '' ? `${file}:${line}:${column}` : `${file}:${line}:${column}: ${path}`;
   return `${where}: ${remedy === '' ? message : `${message}; ${remedy}`}`;

@@ -440,7 +440,7 @@ function isMapping(value: unknown): value is Record<string, unknown> {
 }
 
 /** The schema of the value at a path, for saying what is known there. */
-export function schemaAt(path: readonly PropertyKey[]): z.core.$ZodType | undefined {
+function schemaAt(path: readonly PropertyKey[]): z.core.$ZodType | undefined {
   return path.reduce<z.core.$ZodType | undefined>(
     (schema, part) => schema && inner(schema, part),
     fleetSchema,
