@@ -256,8 +256,13 @@ describe('a sandbox', () => {
   });
 
   test('refuses a change that it would not remember', async () => {
-    const request = sandbox.request('POST', '/nodes/pve1/qemu/9000/move_disk', { disk: 'scsi0', storage: 'local' });
-    await expect(request).rejects.toThrow("501 the sandbox has no model of 'POST /nodes/{node}/qemu/{vmid}/move_disk'");
+    const request = sandbox.request('POST', '/nodes/pve1/qemu/9000/move_disk', {
+      disk: 'scsi0',
+      storage: 'local',
+    });
+    await expect(request).rejects.toThrow(
+      "501 the sandbox has no model of 'POST /nodes/{node}/qemu/{vmid}/move_disk'",
+    );
   });
 
   test('keeps its secrets to its owner', () => {
