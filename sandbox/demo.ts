@@ -113,8 +113,8 @@ async function demo(host: string, story: Story): Promise<string> {
   const shell = new Shell({ ...toolEnvironment(), ...env });
 
   await story.step(`cdktf deploy ${host}`, async () => {
-    await shell.cdktf('deploy', host, '--auto-approve');
-    return 'made the host key, the recipient, the sops rules, the snippet and the VM';
+    const output = await shell.cdktf('deploy', host, '--auto-approve');
+    return output.match(/No changes\.|Resources: \d+ added, \d+ changed, \d+ destroyed/)?.[0] ?? 'done';
   });
 
   const recipient = await recipientOf(shell, snippets, host, story);
@@ -158,7 +158,7 @@ async function secretRoundTrip(
       async () => {
         mkdirSync(folder, { recursive: true });
         await shell.run(
-          ['sops', 'encrypt', '--filename-override', file, '--output', file, '/dev/stdin'],
+          ['sops', 'encrypt', '--filename-override', file, '--output', file],
           'greeting: hello\n',
         );
         const { sops } = parse(readFileSync(file, 'utf8')) as { sops: { age: { recipient: string }[] } };

@@ -8,7 +8,7 @@ export const shellWord = (text: string): string => `'${text.replaceAll("'", `'\\
  * Variables of a real Proxmox VE that somebody may have in the shell. Beside the sandbox's own they would log
  * in elsewhere, or switch off a check that the sandbox means to pass.
  */
-export const FOREIGN = [
+const FOREIGN = [
   'PROXMOX_VE_AUTH_TICKET',
   'PROXMOX_VE_CSRF_PREVENTION_TOKEN',
   'PROXMOX_VE_ENDPOINT',

@@ -12,7 +12,7 @@ interface Answer {
 export type Values = Readonly<Record<string, string | number | boolean>>;
 
 /** How a request proves who sends it. */
-export type Login = { readonly token: string } | { readonly username: string; readonly password: string };
+type Login = { readonly token: string } | { readonly username: string; readonly password: string };
 
 export interface Api {
   /** `https://127.83.0.1:8006/` */

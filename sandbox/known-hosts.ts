@@ -22,29 +22,31 @@ export interface KnownHost {
 
 const nameOf = ({ address, port }: KnownHost): string => (port === 22 ? address : `[${address}]:${port}`);
 
-/** The file's text without the host's plain lines; all other bytes stay. */
-export function withoutHost(text: string, host: KnownHost): string {
-  const name = `${nameOf(host)} `;
-  return text
-    .split(/(?<=\n)/)
-    .filter((line) => !line.startsWith(name))
+const lineOf = (host: KnownHost, publicKey: string): string =>
+  `${nameOf(host)} ${publicKey.trim().split(/\s+/).slice(0, 2).join(' ')}\n`;
+
+const linesOf = (text: string): string[] => text.split(/(?<=\n)/);
+
+/** The file's text with the host's key, and no other key of that host; all other bytes stay. */
+export function withHost(text: string, host: KnownHost, publicKey: string): string {
+  const others = linesOf(text)
+    .filter((line) => !line.startsWith(`${nameOf(host)} `))
     .join('');
+  const separator = others === '' || others.endsWith('\n') ? '' : '\n';
+  return others + separator + lineOf(host, publicKey);
 }
 
-/** The file's text with the host's key, and no other key of that host. */
-export function withHost(text: string, host: KnownHost, publicKey: string): string {
-  const others = withoutHost(text, host);
-  const separator = others === '' || others.endsWith('\n') ? '' : '\n';
-  return `${others}${separator}${nameOf(host)} ${publicKey.trim().split(/\s+/).slice(0, 2).join(' ')}\n`;
+/** The file's text without this key of the host's. Another key there is that of another sandbox. */
+export function withoutHost(text: string, host: KnownHost, publicKey: string): string {
+  return linesOf(text)
+    .filter((line) => line !== lineOf(host, publicKey))
+    .join('');
 }
 
 const fileIn = (home: string): string => join(home, '.ssh', 'known_hosts');
 
 export function addKnownHost(home: string, host: KnownHost, publicKey: string): void {
-  addKnownHostTo(fileIn(home), host, publicKey);
-}
-
-export function addKnownHostTo(file: string, host: KnownHost, publicKey: string): void {
+  const file = fileIn(home);
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   const before = existsSync(file) ? readFileSync(file, 'utf8') : '';
   const after = withHost(before, host, publicKey);
@@ -53,12 +55,12 @@ export function addKnownHostTo(file: string, host: KnownHost, publicKey: string)
   else rewrite(file, after);
 }
 
-/** Removes the host's lines; a file or folder that is empty then goes too. */
-export function removeKnownHost(home: string, host: KnownHost): void {
+/** Removes the key; a file or folder that is empty then goes too. */
+export function removeKnownHost(home: string, host: KnownHost, publicKey: string): void {
   const file = fileIn(home);
   if (!existsSync(file)) return;
   const before = readFileSync(file, 'utf8');
-  const after = withoutHost(before, host);
+  const after = withoutHost(before, host, publicKey);
   if (after === before) return;
   if (after !== '') {
     rewrite(file, after);

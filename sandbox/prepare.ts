@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { envFile } from './env-file';
+import { withHost } from './known-hosts';
 import type { Layout } from './layout';
 import permissions from './pve/permissions.json';
 import templates from './pve/templates.json';
@@ -35,7 +36,7 @@ export function prepare(paths: Layout, where: Addresses, home: string, python: s
   writeFileSync(paths.caBundle, [systemCas(paths), readFileSync(join(paths.tls, 'ca.pem'))].join('\n'), {
     mode: 0o600,
   });
-  makeSshKeys(paths);
+  makeSshKeys(paths, where);
   const record: SandboxRecord = {
     id: randomUUID(),
     state: 'starting',
@@ -81,7 +82,7 @@ function systemCas(paths: Layout): string {
   return found ? readFileSync(found, 'utf8') : '';
 }
 
-function makeSshKeys(paths: Layout): void {
+function makeSshKeys(paths: Layout, where: Addresses): void {
   for (const name of ['host', 'client']) {
     execFileSync('ssh-keygen', [
       '-q',
@@ -96,6 +97,12 @@ function makeSshKeys(paths: Layout): void {
     ]);
   }
   writeFileSync(join(paths.ssh, 'authorized_keys'), readFileSync(`${paths.clientKey}.pub`), { mode: 0o600 });
+  const known = withHost(
+    '',
+    { ...where, port: where.sshPort },
+    readFileSync(join(paths.ssh, 'host.pub'), 'utf8'),
+  );
+  writeFileSync(join(paths.ssh, 'known_hosts'), known, { mode: 0o600 });
 }
 
 /** `Settings` in pve/adapter.py. */

@@ -11,7 +11,7 @@ const REQUIREMENTS = join(__dirname, 'pve', 'requirements.txt');
 const VENV = join(projectRoot, '.tools', 'venv-fakepve');
 
 /** The machine's own Python. */
-export function findPython(): string {
+function findPython(): string {
   const check = spawnSync(
     'python3',
     ['-c', 'import sys; print(sys.executable, sys.version_info >= (3, 10))'],

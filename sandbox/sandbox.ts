@@ -3,7 +3,7 @@ import { existsSync, openSync, readdirSync, readFileSync, renameSync, rmSync } f
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { callApi, callControl, type Values } from './http';
-import { addKnownHost, addKnownHostTo, removeKnownHost } from './known-hosts';
+import { addKnownHost, removeKnownHost } from './known-hosts';
 import { claimDir, defaultDir, isOurs, type Layout, layout, logFile, notOurs, projectRoot } from './layout';
 import { FolderGone, withLock } from './lock';
 import { type Addresses, environment, prepare } from './prepare';
@@ -150,9 +150,10 @@ async function bringUp(paths: Layout, where: Addresses, options: SandboxOptions)
   const python = await ensurePython(say);
   say('Making keys, certificates and the API token');
   const record = prepare(paths, where, options.home ?? homedir(), python);
-  trustNode(paths, record);
   say(`Starting the API on ${record.endpoint} and sshd on ${record.address}:${record.sshPort}`);
   await launch(paths, record, python, options.detached ?? false);
+  // Only now: until it's up, the address may be another sandbox's.
+  addKnownHost(record.home, hostOf(record), nodeKey(paths) as string);
   return handle(paths, record, false);
 }
 
@@ -163,12 +164,12 @@ function assertSame(record: SandboxRecord, where: Addresses): void {
   if (have !== want) throw new Error(`The sandbox is up on ${have}, not on ${want}; take it down first`);
 }
 
-/** The node's key goes where the provider looks for it, and where the supervisor does. */
-function trustNode(paths: Layout, record: SandboxRecord): void {
-  const host = { address: record.address, port: record.sshPort };
-  const key = readFileSync(join(paths.ssh, 'host.pub'), 'utf8');
-  addKnownHost(record.home, host, key);
-  addKnownHostTo(join(paths.ssh, 'known_hosts'), host, key);
+const hostOf = ({ address, sshPort }: SandboxRecord) => ({ address, port: sshPort });
+
+/** The node's public key, if it was made already. */
+function nodeKey(paths: Layout): string | undefined {
+  const file = join(paths.ssh, 'host.pub');
+  return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
 }
 
 async function launch(
@@ -207,7 +208,8 @@ async function halt(paths: Layout): Promise<void> {
   if (!record) return;
   if (record.supervisor) await endProcess(record.supervisor);
   await sweep(record.id, paths.logs);
-  removeKnownHost(record.home, { address: record.address, port: record.sshPort });
+  const key = nodeKey(paths);
+  if (key) removeKnownHost(record.home, hostOf(record), key);
 }
 
 async function endProcess(target: ProcessIdentity): Promise<void> {

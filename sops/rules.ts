@@ -40,7 +40,7 @@ import {
  */
 
 /** Something a person should know; the edit was made all the same. */
-export interface RuleWarning {
+interface RuleWarning {
   /** The line in the new text, from 1. */
   readonly line: number;
   /** The expression of the rule in question, where one is. */

@@ -163,7 +163,7 @@ interface EmptyList {
   readonly keyColumn: number;
 }
 
-export interface ListItem {
+interface ListItem {
   readonly node: Node | null;
   /** The dash, or the first character of an item in brackets. */
   readonly start: number;
@@ -389,7 +389,7 @@ export function aboveComments(yaml: YamlText, offset: number, column: number): n
 }
 
 /** Items as lines, each behind a dash at `column`. */
-export function blockText(yaml: YamlText, items: readonly NewItem[], column: number, gap: number): string {
+function blockText(yaml: YamlText, items: readonly NewItem[], column: number, gap: number): string {
   const dash = `${' '.repeat(column)}-${' '.repeat(gap)}`;
   const inner = ' '.repeat(column + 1 + gap);
   return items

@@ -14,6 +14,9 @@ import path from 'node:path';
 
 const PROJECT = path.resolve(__dirname, '../..');
 
+/** The tests themselves, and what a demo left in this checkout. */
+const LEFT_OUT = /^(__tests__\/|secrets\/|\.sops\.yaml$)/;
+
 /** What a program said and how it ended. */
 export interface Run {
   readonly status: number | null;
@@ -34,7 +37,7 @@ export class Checkout {
       cwd: PROJECT,
       encoding: 'utf8',
     });
-    for (const file of files.split('\0').filter((name) => name !== '' && !name.startsWith('__tests__/'))) {
+    for (const file of files.split('\0').filter((name) => name !== '' && !LEFT_OUT.test(name))) {
       mkdirSync(path.dirname(this.path(file)), { recursive: true });
       cpSync(path.join(PROJECT, file), this.path(file));
     }
@@ -59,9 +62,14 @@ export class Checkout {
     return this.printed.join('');
   }
 
-  /** `npx cdktf …`, without npx's own start. */
-  cdktf(...args: string[]): Promise<Run> {
-    return this.run('.', process.execPath, 'node_modules/.bin/cdktf', ...args);
+  /**
+   * `npx cdktf …`, without npx's own start. With OpenTofu, cdktf doesn't see that the lock file is complete, and would
+   * ask the registry; `--skip-provider-lock` says that it is.
+   */
+  cdktf(command: string, ...args: string[]): Promise<Run> {
+    const locked =
+      this.env.TERRAFORM_BINARY_NAME === 'tofu' && command !== 'synth' ? ['--skip-provider-lock'] : [];
+    return this.run('.', process.execPath, 'node_modules/.bin/cdktf', command, ...args, ...locked);
   }
 
   /** terraform or tofu in the folder of a host's stack, as somebody would who has walked away from cdktf. */
@@ -69,13 +77,20 @@ export class Checkout {
     return this.run(`cdktf.out/stacks/${host}`, this.env.TERRAFORM_BINARY_NAME ?? 'terraform', ...args);
   }
 
-  run(folder: string, program: string, ...args: string[]): Promise<Run> {
-    return this.runWith({}, folder, program, ...args);
+  /** Does something with more in the environment. */
+  async with<Result>(more: NodeJS.ProcessEnv, action: () => Promise<Result>): Promise<Result> {
+    const before = this.env;
+    this.env = { ...before, ...more };
+    try {
+      return await action();
+    } finally {
+      this.env = before;
+    }
   }
 
-  runWith(env: NodeJS.ProcessEnv, folder: string, program: string, ...args: string[]): Promise<Run> {
+  run(folder: string, program: string, ...args: string[]): Promise<Run> {
     return new Promise((resolve, reject) => {
-      const child = spawn(program, args, { cwd: this.path(folder), env: { ...this.env, ...env } });
+      const child = spawn(program, args, { cwd: this.path(folder), env: this.env });
       const chunks: string[] = [];
       for (const stream of [child.stdout, child.stderr]) {
         stream.setEncoding('utf8');
@@ -95,7 +110,7 @@ export class Checkout {
   files(folder = '.'): string[] {
     return readdirSync(this.path(folder), { recursive: true, encoding: 'utf8' })
       .map((name) => path.join(folder, name))
-      .filter((name) => !/(^|\/)(node_modules|\.tools|\.terraform|\.git)(\/|$)/.test(name))
+      .filter((name) => !/(^|\/)(node_modules|\.tools|\.terraform|\.terraform\.d|\.git)(\/|$)/.test(name))
       .filter((name) => statSync(this.path(name)).isFile());
   }
 

@@ -241,17 +241,7 @@ shared:
   test('leaves its private key in the state and the snippet, and nowhere else', async () => {
     mkdirSync(checkout.path('logs'));
     const verbose = { TF_LOG: 'DEBUG', TF_LOG_PATH: checkout.path('logs/terraform.log') };
-    succeeded(
-      await checkout.runWith(
-        verbose,
-        '.',
-        process.execPath,
-        'node_modules/.bin/cdktf',
-        'deploy',
-        'mqtt-01',
-        '--auto-approve',
-      ),
-    );
+    succeeded(await checkout.with(verbose, () => checkout.cdktf('deploy', 'mqtt-01', '--auto-approve')));
     succeeded(await checkout.cdktf('diff', 'mqtt-01'));
     const lines = privateKeyOf('mqtt-01')
       .split('\n')

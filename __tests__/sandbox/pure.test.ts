@@ -18,6 +18,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('known_hosts', () => {
   const host = { address: '127.83.0.1', port: 2222 };
+  const KEY = 'ssh-ed25519 K';
   const line = (key: string) => `[127.83.0.1]:2222 ssh-ed25519 ${key}\n`;
 
   test('a new key takes the place of the old one, and nothing else changes', () => {
@@ -35,16 +36,18 @@ describe('known_hosts', () => {
       .array(fc.string().filter((s) => !/[\n]/.test(s) && !s.startsWith('[127.83.0.1]:2222 ')))
       .map((lines) => lines.map((l) => `${l}\n`).join(''));
     fc.assert(
-      fc.property(text, (before) =>
-        expect(withoutHost(withHost(before, host, 'ssh-ed25519 K'), host)).toBe(before),
-      ),
+      fc.property(text, (before) => expect(withoutHost(withHost(before, host, KEY), host, KEY)).toBe(before)),
     );
+  });
+
+  test('the key of another sandbox at the address stays', () => {
+    expect(withoutHost(line('ITS'), host, 'ssh-ed25519 OURS')).toBe(line('ITS'));
   });
 
   test('a file that was made for the sandbox goes with it', () => {
     addKnownHost(folder, host, 'ssh-ed25519 K');
     expect(readFileSync(join(folder, '.ssh', 'known_hosts'), 'utf8')).toBe(line('K'));
-    removeKnownHost(folder, host);
+    removeKnownHost(folder, host, 'ssh-ed25519 K');
     expect(existsSync(join(folder, '.ssh'))).toBe(false);
   });
 });
