@@ -49,6 +49,7 @@ export function addKnownHost(home: string, host: KnownHost, publicKey: string): 
   const file = fileIn(home);
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   const before = existsSync(file) ? readFileSync(file, 'utf8') : '';
+  if (linesOf(before).includes(lineOf(host, publicKey))) return;
   const after = withHost(before, host, publicKey);
   // Other programs append to this file without a lock; where nothing has to go, so do we.
   if (after.startsWith(before)) appendFileSync(file, after.slice(before.length), { mode: 0o600 });

@@ -143,6 +143,7 @@ async function bringUp(paths: Layout, where: Addresses, options: SandboxOptions)
   const current = readRecord(paths);
   if (isUp(current)) {
     assertSame(current, where);
+    trustNode(paths, current);
     return handle(paths, current, true);
   }
   await halt(paths);
@@ -153,7 +154,7 @@ async function bringUp(paths: Layout, where: Addresses, options: SandboxOptions)
   say(`Starting the API on ${record.endpoint} and sshd on ${record.address}:${record.sshPort}`);
   await launch(paths, record, python, options.detached ?? false);
   // Only now: until it's up, the address may be another sandbox's.
-  addKnownHost(record.home, hostOf(record), nodeKey(paths) as string);
+  trustNode(paths, record);
   return handle(paths, record, false);
 }
 
@@ -170,6 +171,12 @@ const hostOf = ({ address, sshPort }: SandboxRecord) => ({ address, port: sshPor
 function nodeKey(paths: Layout): string | undefined {
   const file = join(paths.ssh, 'host.pub');
   return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
+}
+
+/** Puts the node's key where the provider looks for it. */
+function trustNode(paths: Layout, record: SandboxRecord): void {
+  const key = nodeKey(paths);
+  if (key) addKnownHost(record.home, hostOf(record), key);
 }
 
 async function launch(
