@@ -97,7 +97,8 @@ export function composeCloudConfig(parts: CloudConfigParts): CloudConfig {
  * @param values Placeholder → Terraform expression without `${}`.
  */
 export function renderUserData(config: CloudConfig, values: Readonly<Record<string, string>>): string {
-  const text = `#cloud-config\n${stringify(config, { lineWidth: 0, blockQuote: 'literal' })}`;
+  // cloud-init reads YAML 1.1 (PyYAML), where a bare `no` is a boolean and `12:30` a number: a text is quoted for it.
+  const text = `#cloud-config\n${stringify(config, { lineWidth: 0, blockQuote: 'literal', version: '1.1' })}`;
   const literal = text.replace(/[$%](?=\{)/g, '$&$&');
   return Object.entries(values).reduce(
     (document, [placeholder, expression]) =>

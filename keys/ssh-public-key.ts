@@ -46,7 +46,9 @@ export function parseSshPublicKey(line: string): SshPublicKey {
   }
   const [type = '', base64 = '', ...comment] = text.split(/[ \t]+/);
   if (!KNOWN_TYPES.has(type)) {
-    throw new KeyFormatError(`"${type}" is no SSH key type; a public key starts like "ssh-ed25519 AAAA…"`);
+    // A line out of the middle of a private key is one long word of base64; it is not quoted.
+    const found = type.length > 40 ? 'a long word' : `"${type}"`;
+    throw new KeyFormatError(`${found} is no SSH key type; a public key starts like "ssh-ed25519 AAAA…"`);
   }
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(base64) || base64.length % 4 !== 0) {
     throw new KeyFormatError(`the key behind "${type}" is not whole base64; was the line cut or wrapped?`);

@@ -132,6 +132,11 @@ describe('the document', () => {
       .replaceAll('%%{', '%{');
   }
 
+  test('quotes what YAML 1.1, and so cloud-init, would not take for a text', () => {
+    const text = renderUserData({ a: 'no', b: '0644', c: '12:30', d: true }, {});
+    expect(text).toBe('#cloud-config\na: "no"\nb: "0644"\nc: "12:30"\nd: true\n');
+  });
+
   test('means the same to cloud-init after Terraform has been through it, whatever the user wrote', () => {
     const scalar = fc.oneof(
       fc.string(),
@@ -156,7 +161,7 @@ describe('the document', () => {
         const expected = JSON.parse(
           JSON.stringify(config).replaceAll('@@PRIVATE@@', 'K1\\nK2').replaceAll('@@PUBLIC@@', 'K1\\nK2'),
         );
-        expect(parse(text)).toEqual(expected);
+        expect(parse(text, { version: '1.1' })).toEqual(expected);
       }),
     );
   });

@@ -58,6 +58,12 @@ describe('a public key line', () => {
     expect(() => parseSshPublicKey(text)).toThrow(message);
   });
 
+  test('is not quoted when it may be a line of a private key', () => {
+    const word = 'b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAAB';
+    expect(() => parseSshPublicKey(word)).toThrow('a long word is no SSH key type');
+    expect(() => parseSshPublicKey(word)).not.toThrow(word);
+  });
+
   test('has ed25519 bytes only when it is ed25519', () => {
     const rsa = parseSshPublicKey(sshLine('ssh-rsa', Buffer.from([1, 0, 1]), Buffer.alloc(257, 7)));
     expect(() => ed25519Bytes(rsa)).toThrow('comes from an ssh-ed25519 key, and this is "ssh-rsa"');
