@@ -20,11 +20,11 @@ interface Sample {
 /** Runs main.ts as cdktf would, and lets it say its own peak memory on the way out. */
 function synth(folder: string): Sample {
   const report =
-    "process.on('exit',()=>require('node:fs').writeSync(3,String(process.resourceUsage().maxRSS)))";
+    "process.on('exit',()=>process.getBuiltinModule('node:fs').writeSync(3,String(process.resourceUsage().maxRSS)))";
   const started = performance.now();
   const { status, stderr, output } = spawnSync(
     process.execPath,
-    ['-r', `data:text/javascript,${report}`, 'bin/run', 'main.ts'],
+    ['--import', `data:text/javascript,${report}`, 'bin/run', 'main.ts'],
     { cwd: folder, stdio: ['ignore', 'ignore', 'pipe', 'pipe'], encoding: 'utf8' },
   );
   if (status !== 0) throw new Error(`synth failed:\n${stderr}`);
