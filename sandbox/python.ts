@@ -30,9 +30,11 @@ function findPython(): string {
  */
 export async function ensurePython(say: (line: string) => void): Promise<string> {
   const python = join(VENV, 'bin', 'python');
-  const system = findPython();
-  const wanted = createHash('sha256').update(readFileSync(REQUIREMENTS)).update(system).digest('hex');
+  const wanted = createHash('sha256').update(readFileSync(REQUIREMENTS)).digest('hex');
+  // The machine's python3 is not even asked where the environment is there (existsSync follows the link to it): under
+  // pyenv it is a shim, and killing one at the wrong moment leaves a lock that holds up every later call for a minute.
   if (stampOf(VENV) === wanted && existsSync(python)) return python;
+  const system = findPython();
   say('Installing fakepve into .tools/venv-fakepve (once)');
   const draft = `${VENV}.${randomUUID()}`;
   mkdirSync(dirname(draft), { recursive: true });
