@@ -1,7 +1,8 @@
-import { TerraformLocal, TerraformStack, Token } from 'cdktf';
+import { Token } from 'cdktf';
 import { Construct } from 'constructs';
 import { ageRecipientOf } from '../keys/age-recipient';
 import { parseSshPublicKey } from '../keys/ssh-public-key';
+import { localReference } from './local-reference';
 
 /** What an {@link AgeRecipient} is derived from. */
 export interface AgeRecipientProps {
@@ -32,10 +33,8 @@ export class AgeRecipient extends Construct {
   }
 
   private derive(publicKey: string): string {
-    const local = (name: string, expression: string): string => {
-      const declared = new TerraformLocal(this, name, `\${${expression}}`);
-      return `local.${TerraformStack.of(this).getLogicalId(declared)}`;
-    };
+    const local = (name: string, expression: string): string =>
+      localReference(this, name, `\${${expression}}`);
 
     const p = local('p', String(2n ** 255n - 19n));
     // Terraform has no `let`; a list of one element, gone through once, names a value and so computes it once.
@@ -43,8 +42,7 @@ export class AgeRecipient extends Construct {
       Array.from({ length: times }).reduce<string>((x) => `[for x in [${x}] : x * x % ${p}][0]`, value);
     const product = (a: string, b: string): string => `${a} * ${b} % ${p}`;
 
-    const line = new TerraformLocal(this, 'public_key', publicKey);
-    const base64 = `split(" ", local.${TerraformStack.of(this).getLogicalId(line)})[1]`;
+    const base64 = `split(" ", ${localReference(this, 'public_key', publicKey)})[1]`;
     const sextet = local('sextet', `{for i, c in split("", "${BASE64}") : c => format("%06b", i)}`);
     const wire = local('wire', `join("", [for c in split("", ${base64}) : ${sextet}[c]])`);
     const bytes = (bits: string): string => `[for i in range(32) : substr(${bits}, 8 * (31 - i), 8)]`;
@@ -69,13 +67,13 @@ export class AgeRecipient extends Construct {
 
     const uBits = local('u_bits', `format("%0256b", ${u})`);
     const data = local('data', `join("", concat(${bytes(uBits)}, ["${'0'.repeat(PADDING_BITS)}"]))`);
-    const parity = new TerraformLocal(this, 'parity', checksumRows());
-    const parityRows = `local.${TerraformStack.of(this).getLogicalId(parity)}`;
+    parityRows ??= checksumRows();
+    const parity = localReference(this, 'parity', parityRows);
     // The data's bits and one constant 1, which carries the affine part of the checksum.
     const bits = local('bits', `split("", format("%s1", ${data}))`);
     const checksum = local(
       'checksum',
-      `join("", [for row in ${parityRows} : sum([for i, b in split("", row) : b * ${bits}[i]]) % 2])`,
+      `join("", [for row in ${parity} : sum([for i, b in split("", row) : b * ${bits}[i]]) % 2])`,
     );
     const words = local('words', `join("", [${data}, ${checksum}])`);
     const text = `[for i in range(58) : substr("${BECH32}", parseint(substr(${words}, 5 * i, 5), 2), 1)]`;
@@ -93,6 +91,9 @@ const WIRE_PREFIX_BITS = (4 + 'ssh-ed25519'.length + 4) * 8;
 const PADDING_BITS = 4;
 const DATA_WORDS = 52;
 const CHECKSUM_WORDS = 6;
+
+/** The same for every recipient, so worked out once, and only where one is derived. */
+let parityRows: string[] | undefined;
 
 /**
  * bech32's checksum of the prefix `age` and 52 words, as 30 rows over GF(2): in each row one column for every bit of

@@ -1,8 +1,8 @@
 import { VirtualEnvironmentFile } from '@cdktf/provider-proxmox/lib/virtual-environment-file';
-import { TerraformLocal, TerraformStack } from 'cdktf';
 import { Construct } from 'constructs';
 import { type CloudConfig, composeCloudConfig, renderUserData } from './cloud-config';
 import type { HostKey } from './host-key';
+import { localReference } from './local-reference';
 
 /** What a host needs to be told at its first boot. */
 export interface FirstBootProps {
@@ -90,16 +90,11 @@ export class FirstBoot extends Construct {
           privateKey === undefined
             ? {}
             : {
-                [PRIVATE_KEY]: this.named('private_key', privateKey),
-                [PUBLIC_KEY]: this.named('public_key', publicKey),
+                [PRIVATE_KEY]: localReference(this, 'private_key', privateKey),
+                [PUBLIC_KEY]: localReference(this, 'public_key', publicKey),
               },
         ),
       },
     });
-  }
-
-  /** A value of Terraform's under a name, so that it can stand inside an expression that is written as text. */
-  private named(name: string, value: string): string {
-    return `local.${TerraformStack.of(this).getLogicalId(new TerraformLocal(this, name, value))}`;
   }
 }

@@ -1,9 +1,10 @@
 import { File } from '@cdktf/provider-local/lib/file';
-import { DataResource, type ITerraformDependable } from 'cdktf';
+import type { ITerraformDependable } from 'cdktf';
 import { Construct } from 'constructs';
 import type { HostEntry } from '../sops/entry';
 import { hostRulesFile } from '../sops/rules';
 import { fromStack, packageRoot } from './paths';
+import { TerraformData } from './terraform-data';
 
 /** Who can decrypt the secrets of a host, and where they lie. */
 export interface SopsRulesProps {
@@ -62,7 +63,7 @@ export class SopsRules extends Construct {
     const root = fromStack(this, props.root);
     // Two resources, not one: were the removal a part of the entry, then a changed recipient would first take the
     // host's rules away, and leave none if the second half failed.
-    const removal = new DataResource(this, 'root_entry_removal', {
+    const removal = new TerraformData(this, 'root_entry_removal', {
       input: { host: props.host },
       provisioners: [
         {
@@ -73,7 +74,7 @@ export class SopsRules extends Construct {
       ],
     });
     const json = JSON.stringify(entry);
-    const composed = new DataResource(this, 'root_entry', {
+    const composed = new TerraformData(this, 'root_entry', {
       triggersReplace: { entry: json },
       dependsOn: [file, removal],
       provisioners: [
