@@ -32,10 +32,10 @@ function synth(folder: string): Sample {
 }
 
 function fleetOf(hosts: number): string {
-  const lines = Array.from({ length: hosts }, (_, i) => {
-    const address = `10.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255 || 1}`;
-    return `  host-${i}: { vmId: ${1000 + i}, address: ${i & 255 ? address : '10.255.'.concat(`${i >> 8}.9`)}/8 }`;
-  });
+  const lines = Array.from(
+    { length: hosts },
+    (_, i) => `  host-${i}: { vmId: ${1000 + i}, address: 10.1.${i >> 8}.${i & 255}/8 }`,
+  );
   return `proxmox:
   endpoint: https://127.83.0.1:8006/
   nodes: { pve1: { address: 127.83.0.1 } }

@@ -63,7 +63,8 @@ class Shell {
 class Story {
   readonly steps: Step[] = [];
 
-  async step(what: string, action: () => Promise<string>): Promise<void> {
+  /** Does a step and tells it. @returns what the step had to say */
+  async step(what: string, action: () => Promise<string>): Promise<string> {
     const started = performance.now();
     if (process.stderr.isTTY) process.stderr.write(`${pc.dim('…')} ${what}`);
     try {
@@ -72,6 +73,7 @@ class Story {
       this.steps.push({ what, result, seconds });
       this.line(`${pc.green('✓')} ${what} ${pc.dim(`(${seconds.toFixed(1)} s)`)}`);
       for (const line of result.split('\n')) this.line(`    ${line}`);
+      return result;
     } catch (error) {
       this.line(`${pc.red('✗')} ${what}`);
       throw error;
@@ -117,8 +119,9 @@ async function demo(host: string, story: Story): Promise<string> {
     return output.match(/No changes\.|Resources: \d+ added, \d+ changed, \d+ destroyed/)?.[0] ?? 'done';
   });
 
-  const recipient = await recipientOf(shell, snippets, host, story);
-  await secretRoundTrip(shell, snippets, { host, folder: declared.secrets }, story);
+  const identity = await hostIdentity(shell, snippets, host);
+  const recipient = await recipientOf(shell, identity, story);
+  await secretRoundTrip(shell, identity, declared.secrets, story);
 
   await story.step('A second deploy changes nothing', async () => {
     const output = await shell.cdktf('deploy', host, '--auto-approve');
@@ -129,11 +132,9 @@ async function demo(host: string, story: Story): Promise<string> {
   return recipient;
 }
 
-async function recipientOf(shell: Shell, snippets: string, host: string, story: Story): Promise<string> {
-  let recipient = '';
-  await story.step('The recipient in .sops.yaml is that of the key the host will boot with', async () => {
-    const identity = await hostIdentity(shell, snippets, host);
-    recipient = (await shell.run(['age-keygen', '-y'], identity)).trim();
+function recipientOf(shell: Shell, identity: string, story: Story): Promise<string> {
+  return story.step('The recipient in .sops.yaml is that of the key the host will boot with', async () => {
+    const recipient = (await shell.run(['age-keygen', '-y'], identity)).trim();
     const { keys } = parse(readFileSync('.sops.yaml', 'utf8')) as { keys: unknown[] };
     if (!keys.includes(recipient)) {
       throw new DemoFailure(
@@ -142,15 +143,9 @@ async function recipientOf(shell: Shell, snippets: string, host: string, story: 
     }
     return recipient;
   });
-  return recipient;
 }
 
-async function secretRoundTrip(
-  shell: Shell,
-  snippets: string,
-  { host, folder }: { host: string; folder: string },
-  story: Story,
-): Promise<void> {
+async function secretRoundTrip(shell: Shell, identity: string, folder: string, story: Story): Promise<void> {
   const file = `${folder}/demo.yaml`;
   try {
     await story.step(
@@ -166,7 +161,6 @@ async function secretRoundTrip(
       },
     );
     await story.step("The host's own SSH key decrypts it", async () => {
-      const identity = await hostIdentity(shell, snippets, host);
       // No other identity of this machine may help.
       const lonely = { SOPS_AGE_KEY: identity, HOME: '/nonexistent', XDG_CONFIG_HOME: '/nonexistent' };
       const text = await shell.run(['sops', 'decrypt', file], '', lonely);

@@ -9,6 +9,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { sync as writeFileAtomic } from 'write-file-atomic';
+import { knownHostsNames } from '../keys/known-hosts';
 
 /**
  * The provider trusts a node's SSH key at first sight, writes it down in `~/.ssh/known_hosts`, and from then on
@@ -20,7 +21,7 @@ export interface KnownHost {
   readonly port: number;
 }
 
-const nameOf = ({ address, port }: KnownHost): string => (port === 22 ? address : `[${address}]:${port}`);
+const nameOf = ({ address, port }: KnownHost): string => knownHostsNames([address], port);
 
 const lineOf = (host: KnownHost, publicKey: string): string =>
   `${nameOf(host)} ${publicKey.trim().split(/\s+/).slice(0, 2).join(' ')}\n`;
