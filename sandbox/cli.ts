@@ -12,6 +12,13 @@ interface Common {
   readonly json?: boolean;
 }
 
+interface UpOptions extends Common {
+  readonly address: string;
+  readonly apiPort: number;
+  readonly sshPort: number;
+  readonly guests?: boolean;
+}
+
 const program = new Command('sandbox')
   .description(
     'A Proxmox VE on this machine, for trying things out: a fake of its API and a real SSH server, on loopback only.',
@@ -38,7 +45,10 @@ command('up', 'start it, or find that it is up')
   .option('--address <address>', 'an address in 127.0.0.0/8', '127.83.0.1')
   .option('--api-port <port>', "the API's port", port, 8006)
   .option('--ssh-port <port>', "the node's SSH port", port, 2222)
-  .action(async (options: Common & { address: string; apiPort: number; sshPort: number }) => {
+  .option('--guests', 'boot a real guest in QEMU for every VM that is started (default: where QEMU can be had)')
+  .option('--no-guests', 'let VMs only count as running')
+  .action(async (given: UpOptions) => {
+    const options = { ...given, guests: given.guests ?? ('if possible' as const) };
     const begun = Date.now();
     const say = (line: string) => process.stderr.write(`${colors.dim('•')} ${line}\n`);
     const sandbox = await startSandbox({ ...options, detached: true, say });
@@ -99,15 +109,21 @@ const nodeOf = ({ node }: Sandbox): string => `${node.name} at ${node.address}:$
 const short = (file: string): string => relative(process.cwd(), file) || file;
 
 async function describe(sandbox: Sandbox) {
-  const { dir, endpoint, node, envFile, snippets, wasUp } = sandbox;
-  return { up: true, dir, endpoint, node, envFile, snippets, wasUp, guests: await sandbox.guests() };
+  const { dir, endpoint, node, envFile, snippets, bootsGuests, wasUp } = sandbox;
+  return { up: true, dir, endpoint, node, envFile, snippets, bootsGuests, wasUp, guests: await sandbox.guests() };
 }
 
 async function show(sandbox: Sandbox): Promise<void> {
   console.log(`${colors.green('●')} up: ${sandbox.endpoint}, node ${nodeOf(sandbox)}`);
   for (const guest of await sandbox.guests())
-    console.log(`  ${String(guest.vmid).padEnd(6)} ${powerOf(guest).padEnd(9)} ${guest.name}`);
+    console.log(
+      `  ${String(guest.vmid).padEnd(6)} ${powerOf(guest).padEnd(9)} ${guest.name}${whereToFind(guest)}`,
+    );
 }
+
+const whereToFind = ({ guest }: Guest): string =>
+  guest?.pid ? `  ssh: ${guest.address}${guest.port === 22 ? '' : `:${guest.port}`}  console: ${short(guest.serial)}` : '';
+
 
 const powerOf = ({ template, status }: Guest): string => (template ? 'template' : status);
 

@@ -24,6 +24,8 @@ export interface Layout {
   readonly storage: string;
   readonly snippets: string;
   readonly logs: string;
+  /** The guests' disks, cloud-init drives and serial logs, a folder a VM. */
+  readonly guests: string;
 }
 
 export function layout(dir: string): Layout {
@@ -43,6 +45,7 @@ export function layout(dir: string): Layout {
     storage: at('node', 'var', 'lib', 'vz'),
     snippets: at('node', 'var', 'lib', 'vz', 'snippets'),
     logs: at('logs'),
+    guests: at('guests'),
   };
 }
 

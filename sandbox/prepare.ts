@@ -5,7 +5,10 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { envFile } from './env-file';
 import { withHost } from './known-hosts';
+import type { Variant } from './guests/images';
+import type { GuestSetup } from './guests/setup';
 import type { Layout } from './layout';
+import { TETHER } from './processes';
 import permissions from './pve/permissions.json';
 import templates from './pve/templates.json';
 import { ensurePrivilegeSeparationDir, findSshd, sshdConfig } from './sshd';
@@ -29,7 +32,13 @@ const SYSTEM_CAS = [
 ];
 
 /** Makes all of a sandbox's files: keys, certificates, secrets, settings. Nothing runs yet. */
-export function prepare(paths: Layout, where: Addresses, home: string, python: string): SandboxRecord {
+export function prepare(
+  paths: Layout,
+  where: Addresses,
+  home: string,
+  python: string,
+  guests?: GuestSetup,
+): SandboxRecord {
   for (const dir of [paths.tls, paths.ssh, paths.logs]) mkdirSync(dir, { mode: 0o700 });
   mkdirSync(paths.snippets, { recursive: true });
   execFileSync(python, [join(__dirname, 'pve', 'certificates.py'), paths.tls, where.address]);
@@ -43,6 +52,7 @@ export function prepare(paths: Layout, where: Addresses, home: string, python: s
     ...where,
     endpoint: `https://${where.address}:${where.apiPort}/`,
     node: NODE,
+    ...(guests && { guests }),
     sshUser: userInfo().username,
     home,
     token: `${permissions.user}!${permissions.token}=${randomUUID()}`,
@@ -105,6 +115,19 @@ function makeSshKeys(paths: Layout, where: Addresses): void {
   writeFileSync(join(paths.ssh, 'known_hosts'), known, { mode: 0o600 });
 }
 
+/** `GuestSettings` in pve/guests.py. */
+function guestSettings(paths: Layout, { images, accelerator, sshPort }: GuestSetup) {
+  return {
+    folder: paths.guests,
+    kernel: images.kernel,
+    initrd: images.initrd,
+    accelerator,
+    sshPort,
+    tether: TETHER,
+    disks: Object.fromEntries(templates.map(({ vmid, image }) => [vmid, images.disks[image as Variant]])),
+  };
+}
+
 /** `Settings` in pve/adapter.py. */
 function adapterSettings(paths: Layout, record: SandboxRecord) {
   return {
@@ -121,5 +144,6 @@ function adapterSettings(paths: Layout, record: SandboxRecord) {
     storagePath: paths.storage,
     controlSocket: paths.control,
     templates,
+    guests: record.guests ? guestSettings(paths, record.guests) : null,
   };
 }

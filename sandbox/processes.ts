@@ -101,11 +101,14 @@ export async function waitFor<T>(
   }
 }
 
+/** The program that ties another to its parent's life. */
+export const TETHER = join(__dirname, 'pve', 'tether.py');
+
 /**
  * The command line that runs a program which ends when its parent ends (see pve/tether.py).
  *
  * @param parent the process that will start it
  */
 export function tethered(python: string, parent: number, command: readonly string[]): [string, string[]] {
-  return [python, ['-I', '-S', join(__dirname, 'pve', 'tether.py'), String(parent), ...command]];
+  return [python, ['-I', '-S', TETHER, String(parent), ...command]];
 }

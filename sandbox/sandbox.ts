@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, openSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { setUpGuests } from './guests/setup';
 import { callApi, callControl, type Values } from './http';
 import { addKnownHost, removeKnownHost } from './known-hosts';
 import { claimDir, defaultDir, isOurs, type Layout, layout, logFile, notOurs, projectRoot } from './layout';
@@ -34,6 +35,12 @@ export interface SandboxOptions {
    * `env`, so that the provider writes there too. @default the caller's home
    */
   readonly home?: string;
+  /**
+   * Whether starting a VM boots a real guest in QEMU; `if possible` goes without where this machine can't, and says
+   * why. A sandbox that is up already stays as it is.
+   * @default false
+   */
+  readonly guests?: boolean | 'if possible';
   /** Whether the sandbox outlives the program that starts it. @default false */
   readonly detached?: boolean;
   /** Told what is being done, a line at a time. @default silence */
@@ -51,6 +58,20 @@ export interface Guest {
   readonly startedAt: number | null;
   /** The machine's config, by PVE's keys: `cicustom`, `ipconfig0`, `net0`, … */
   readonly config: Readonly<Record<string, string | number>>;
+  /** The machine that QEMU runs for it; null where none was ever started. */
+  readonly guest: BootedGuest | null;
+}
+
+/** A real guest. */
+export interface BootedGuest {
+  /** Its SSH server's loopback address. */
+  readonly address: string;
+  readonly port: number;
+  /** File with everything that its serial console ever said. */
+  readonly serial: string;
+  readonly accelerator: 'kvm' | 'tcg';
+  /** QEMU's process; null while it is off. */
+  readonly pid: number | null;
 }
 
 /** A running Proxmox VE on this machine, and what one can do with it. */
@@ -68,6 +89,8 @@ export interface Sandbox {
   readonly caFile: string;
   /** The file to source in a shell. */
   readonly envFile: string;
+  /** Whether its VMs boot real guests. */
+  readonly bootsGuests: boolean;
   /** Whether it was up before it was asked for. */
   readonly wasUp: boolean;
   /** A request to the API as root@pam, for what happens behind Terraform's back; answers its `data`. */
@@ -149,8 +172,9 @@ async function bringUp(paths: Layout, where: Addresses, options: SandboxOptions)
   await halt(paths);
   empty(paths);
   const python = await ensurePython(say);
+  const guests = options.guests ? await setUpGuests(options.guests, where.address, python, say) : undefined;
   say('Making keys, certificates and the API token');
-  const record = prepare(paths, where, options.home ?? homedir(), python);
+  const record = prepare(paths, where, options.home ?? homedir(), python, guests);
   say(`Starting the API on ${record.endpoint} and sshd on ${record.address}:${record.sshPort}`);
   await launch(paths, record, python, options.detached ?? false);
   // Only now: until it's up, the address may be another sandbox's.
@@ -260,6 +284,7 @@ function handle(paths: Layout, record: SandboxRecord, wasUp: boolean): Sandbox {
     snippets: paths.snippets,
     caFile,
     envFile: paths.env,
+    bootsGuests: record.guests !== undefined,
     wasUp,
     request: (method, path, values) =>
       callApi({ endpoint: record.endpoint, ca: readFileSync(caFile, 'utf8'), login }, method, path, values),

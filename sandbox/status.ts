@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { sync as writeFileAtomic } from 'write-file-atomic';
 import type { Layout } from './layout';
+import type { GuestSetup } from './guests/setup';
 import { isAlive, type ProcessIdentity } from './processes';
 
 /** `status.json`: everything that one has to know of a sandbox to use it, watch it and end it. */
@@ -17,6 +18,8 @@ export interface SandboxRecord {
   /** As fleet.yaml has it under `proxmox.endpoint`. */
   readonly endpoint: string;
   readonly node: string;
+  /** How its VMs boot real guests; undefined where they only count as running. */
+  readonly guests?: GuestSetup;
   /** The account at the node: the one that runs the sandbox. */
   readonly sshUser: string;
   /** Whose `.ssh/known_hosts` has the node's key. */

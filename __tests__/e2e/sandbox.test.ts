@@ -218,12 +218,12 @@ describe('the real provider', () => {
 
   test('destroys everything that it made', async () => {
     expect(terraform(['destroy', '-auto-approve'])).toMatchObject({ status: 0 });
-    expect((await sandbox.guests()).map(({ vmid }) => vmid)).toEqual([9000]);
+    expect((await sandbox.guests()).map(({ vmid }) => vmid)).toEqual([9000, 9001, 9002, 9003]);
     expect(readdirSync(sandbox.snippets)).toEqual([]);
     const volumes = (await sandbox.request('GET', '/nodes/pve1/storage/local-lvm/content')) as {
       vmid: number;
     }[];
-    expect(volumes.filter(({ vmid }) => vmid !== 9000)).toEqual([]);
+    expect(volumes.filter(({ vmid }) => vmid < 9000)).toEqual([]);
   });
 });
 
@@ -414,8 +414,8 @@ describe('on the command line', () => {
     expect(run('status', ...dir)).toMatchObject({ status: 3, stdout: 'The sandbox is down.\n' });
     const up = run('up', ...dir, '--address', freshAddress(), '--json');
     expect(up).toMatchObject({ status: 0 });
-    expect(JSON.parse(up.stdout)).toMatchObject({ up: true, guests: [{ vmid: 9000, template: true }] });
-    expect(run('status', ...dir).stdout).toContain('9000   template  template-with-host-keys');
+    expect(JSON.parse(up.stdout)).toMatchObject({ up: true, guests: [9000, 9001, 9002, 9003].map((vmid) => ({ vmid, template: true })) });
+    expect(run('status', ...dir).stdout).toContain('9000   template  debian-with-host-keys');
     expect(run('logs', 'sshd', ...dir).stdout).toContain('Accepted publickey');
     expect(run('down', ...dir)).toMatchObject({ status: 0, stdout: '✓ The sandbox is gone\n' });
     expect(existsSync(join(folder, 'cli'))).toBe(false);

@@ -15,6 +15,7 @@ import os
 import re
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any, Iterator, TypedDict
 
@@ -25,6 +26,8 @@ from fakepve.lxc import SIZE_UNITS, format_size
 from fakepve.model import FakeVm, PveError, TaskError
 from fakepve.qemu import DRIVE_KEY, NEW_DISK, drives_of, join_drive, split_drive, with_mac
 from fakepve.routing import die
+
+from guests import GuestError, Guests, GuestSettings, NoAgent, agent_call, has_agent
 
 Values = dict[str, Any]
 
@@ -56,6 +59,8 @@ class Settings(TypedDict):
     storagePath: str
     controlSocket: str
     templates: list[Template]
+    # None: VMs only count as running.
+    guests: GuestSettings | None
 
 
 GIB = 1024**3
@@ -119,6 +124,7 @@ class SandboxPve(FakePve):
         for grant in settings['grants']:
             self.grant(settings['user'], grant['path'], *grant['privileges'])
         self._types = config_types()
+        self.driver = Guests(settings['guests'], settings['address'], self.storages) if settings['guests'] else None
 
     # -------------------------------------------------------------- routes
 
@@ -259,6 +265,8 @@ class SandboxPve(FakePve):
             if is_cloudinit(volume):
                 storage = values.get('storage') or volume.split(':')[0]
                 clone.config[key] = join_drive(self._cloudinit_volume(storage, clone.vmid), options)
+        if self.driver and clone:
+            self.driver.cloned(int(values['vmid']), clone.vmid)
         return upid
 
     def _routes_sandbox(self) -> list[tuple[str, str, Any]]:
@@ -290,6 +298,120 @@ class SandboxPve(FakePve):
         number, unit = re.fullmatch(r'(\d+(?:\.\d+)?)([KMGT]?)', text).groups()
         return int(float(number) * (SIZE_UNITS[unit] if unit else 1))
 
+    # -------------------------------------------------------------- guests
+
+    async def task(self, *args: Any, background: bool = False, **kwargs: Any) -> str:
+        """fakepve ends a task before it answers, unless time passes in it. What waits for a guest does take time,
+        and a client's request must not: such a task goes on by itself, as all do on a node."""
+        scale = self.time_scale
+        if background and not scale:
+            self.time_scale = 1e-9
+        try:
+            return await super().task(*args, **kwargs)
+        finally:
+            self.time_scale = scale
+
+    async def _boot(self, vm: FakeVm) -> None:
+        if self.driver:
+            try:
+                await self.driver.start(vm.vmid, {**vm.config, 'name': vm.name}, lambda: self._is_off(vm))
+            except GuestError as error:
+                raise TaskError(f'start failed: {error}') from error
+        vm.status = vm.qmpstatus = 'running'
+        vm.started_at = time.time()
+
+    @staticmethod
+    def _is_off(vm: FakeVm) -> None:
+        vm.status = vm.qmpstatus = 'stopped'
+
+    async def _do_start(self, vm: FakeVm, user: str, values: Values) -> str:
+        if self.driver is None or vm.ha_managed:
+            return await super()._do_start(vm, user, values)
+
+        async def start() -> None:
+            if vm.template:
+                raise TaskError("you can't start a vm if it's a template")
+            if vm.lock:
+                raise TaskError(f'VM is locked ({vm.lock})')
+            if vm.status == 'running':
+                raise TaskError(f'VM {vm.vmid} already running')
+            if vm.start_error:
+                raise TaskError(vm.start_error)
+            vm.apply_pending()
+            await self._boot(vm)
+
+        return await self.task(vm.node, 'qmstart', vm.vmid, user, start, vm=vm)
+
+    async def _do_stop(self, vm: FakeVm, user: str, values: Values) -> str:
+        if self.driver is None or vm.ha_managed:
+            return await super()._do_stop(vm, user, values)
+        if not values.get('skiplock'):
+            self._check_lock(vm)
+
+        async def stop() -> None:
+            await self.driver.cut(vm.vmid)
+            self._is_off(vm)
+
+        return await self.task(vm.node, 'qmstop', vm.vmid, user, stop, vm=vm)
+
+    async def _powerdown(self, vm: FakeVm, values: Values) -> str | None:
+        if self.driver is None or self.driver.get(vm.vmid) is None:
+            return await super()._powerdown(vm, values)
+        off = await self.driver.shut_down(vm.vmid, int(values.get('timeout') or self.shutdown_default_timeout))
+        if not off and str(values.get('forceStop', '0')) not in ('1', 'true'):
+            raise TaskError('VM quit/powerdown failed - got timeout')
+        await self.driver.cut(vm.vmid)
+        self._is_off(vm)
+        return None if off else 'VM still running - terminating now with SIGTERM'
+
+    async def _do_shutdown(self, vm: FakeVm, user: str, values: Values) -> str:
+        self._need_running(vm)
+        self._check_lock(vm)
+        return await self.task(vm.node, 'qmshutdown', vm.vmid, user, lambda: self._powerdown(vm, values), vm=vm,
+                               background=self.driver is not None)
+
+    async def _do_reboot(self, vm: FakeVm, user: str, values: Values) -> str:
+        if self.driver is None:
+            return await super()._do_reboot(vm, user, values)
+        self._need_running(vm)
+        self._check_lock(vm)
+
+        async def reboot() -> None:
+            await self._powerdown(vm, values)
+            vm.apply_pending()
+            await self._boot(vm)
+
+        return await self.task(vm.node, 'qmreboot', vm.vmid, user, reboot, vm=vm, background=True)
+
+    async def _do_reset(self, vm: FakeVm, user: str, values: Values) -> str:
+        upid = await super()._do_reset(vm, user, values)
+        if self.driver:
+            await self.driver.reset(vm.vmid)
+        return upid
+
+    async def _qm_destroy(self, values: Values, user: str) -> str:
+        upid = await super()._qm_destroy(values, user)
+        if self.driver and self.vm(int(values['vmid'])) is None:
+            await self.driver.removed(int(values['vmid']))
+        return upid
+
+    async def _agent_call(self, match: Any, values: Values) -> Any:
+        """The guest's own agent answers, not fakepve's idea of one."""
+        vm = self.find(values['node'], values['vmid'])
+        guest = self.driver.get(vm.vmid) if self.driver else None
+        if guest is None:
+            return await super()._agent_call(match, values)
+        if not has_agent(vm.config):
+            raise PveError(500, 'No QEMU guest agent configured')
+        if vm.status != 'running':
+            raise PveError(500, f'VM {vm.vmid} is not running')
+        try:
+            return await agent_call(guest, match.template.rsplit('/', 1)[1], values)
+        except NoAgent as error:
+            raise PveError(500, 'QEMU guest agent is not running') from error
+        except GuestError as error:
+            raise PveError(500, f'Agent error: {error}') from error
+
     # --------------------------------------------------------- permissions
 
     def _config_priv(self, key: str) -> str:
@@ -314,7 +436,7 @@ class SandboxPve(FakePve):
         for vm in sorted(self.vms, key=lambda vm: vm.vmid):
             yield {'vmid': vm.vmid, 'name': vm.name, 'node': vm.node, 'template': bool(vm.template),
                    'status': vm.status, 'startedAt': vm.started_at if vm.status == 'running' else None,
-                   'config': vm.config}
+                   'config': vm.config, 'guest': self.driver.describe(vm.vmid) if self.driver else None}
 
     async def _control_vms(self, _request: web.Request) -> web.Response:
         return web.json_response({'vms': list(self.guests())})
