@@ -55,6 +55,8 @@ const JOINED = ['bootcmd', 'write_files', 'ssh_authorized_keys'] as const;
  * What makes the host serve one key in its whole life, whatever the order of the modules in the template:
  * - `bootcmd` runs before sshd everywhere, and once an instance removes the host keys that the template left;
  * - `write_files` runs before sshd everywhere, and installs the declared pair;
+ * - a second `bootcmd`, at every boot, has the pair installed again where it is empty: a power cut soon after the first
+ *   boot can leave a file without the content that was written to it, and cloud-init's note that it was written;
  * - `ssh_deletekeys: false` keeps the `ssh` module, which NixOS runs after sshd has started, from deleting it again;
  * - `ssh_keys` keeps the same module from making keys of other types beside it.
  *
@@ -70,10 +72,14 @@ export function composeCloudConfig(parts: CloudConfigParts): CloudConfig {
   }
   ours.ssh_deletekeys = false;
   if (hostKey !== undefined) {
-    ours.bootcmd = [['cloud-init-per', 'instance', 'hostkey-purge', 'sh', '-c', purge(hostKeyDirectory)]];
+    const file = `${hostKeyDirectory}/ssh_host_ed25519_key`;
+    ours.bootcmd = [
+      ['cloud-init-per', 'instance', 'hostkey-purge', 'sh', '-c', purge(hostKeyDirectory)],
+      ['sh', '-c', restore(file)],
+    ];
     ours.write_files = [
-      hostKeyFile(`${hostKeyDirectory}/ssh_host_ed25519_key`, '0600', hostKey.privateKey),
-      hostKeyFile(`${hostKeyDirectory}/ssh_host_ed25519_key.pub`, '0644', hostKey.publicKey),
+      hostKeyFile(file, '0600', hostKey.privateKey),
+      hostKeyFile(`${file}.pub`, '0644', hostKey.publicKey),
     ];
     ours.ssh_keys = { ed25519_private: `${hostKey.privateKey}\n`, ed25519_public: `${hostKey.publicKey}\n` };
   }
@@ -145,6 +151,11 @@ function refuseConflicts({ hostName, hostKey, own }: CloudConfigParts): void {
 function purge(directory: string): string {
   const patterns = [...new Set(['/etc/ssh', directory])].map((folder) => `${folder}/ssh_host_*`);
   return `mkdir -p ${directory} && rm -f ${patterns.join(' ')}`;
+}
+
+/** Lets `write_files`, which runs once an instance and comes next, run again. */
+function restore(file: string): string {
+  return `[ -s ${file} ] && [ -s ${file}.pub ] || rm -f /var/lib/cloud/instance/sem/config_write_files`;
 }
 
 function hostKeyFile(path: string, permissions: string, content: string): object {

@@ -45,7 +45,10 @@ command('up', 'start it, or find that it is up')
   .option('--address <address>', 'an address in 127.0.0.0/8', '127.83.0.1')
   .option('--api-port <port>', "the API's port", port, 8006)
   .option('--ssh-port <port>', "the node's SSH port", port, 2222)
-  .option('--guests', 'boot a real guest in QEMU for every VM that is started (default: where QEMU can be had)')
+  .option(
+    '--guests',
+    'boot a real guest in QEMU for every VM that is started (default: where QEMU can be had)',
+  )
   .option('--no-guests', 'let VMs only count as running')
   .action(async (given: UpOptions) => {
     const options = { ...given, guests: given.guests ?? ('if possible' as const) };
@@ -110,7 +113,17 @@ const short = (file: string): string => relative(process.cwd(), file) || file;
 
 async function describe(sandbox: Sandbox) {
   const { dir, endpoint, node, envFile, snippets, bootsGuests, wasUp } = sandbox;
-  return { up: true, dir, endpoint, node, envFile, snippets, bootsGuests, wasUp, guests: await sandbox.guests() };
+  return {
+    up: true,
+    dir,
+    endpoint,
+    node,
+    envFile,
+    snippets,
+    bootsGuests,
+    wasUp,
+    guests: await sandbox.guests(),
+  };
 }
 
 async function show(sandbox: Sandbox): Promise<void> {
@@ -122,8 +135,9 @@ async function show(sandbox: Sandbox): Promise<void> {
 }
 
 const whereToFind = ({ guest }: Guest): string =>
-  guest?.pid ? `  ssh: ${guest.address}${guest.port === 22 ? '' : `:${guest.port}`}  console: ${short(guest.serial)}` : '';
-
+  guest?.pid
+    ? `  ssh: ${guest.address}${guest.port === 22 ? '' : `:${guest.port}`}  console: ${short(guest.serial)}`
+    : '';
 
 const powerOf = ({ template, status }: Guest): string => (template ? 'template' : status);
 

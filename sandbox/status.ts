@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { sync as writeFileAtomic } from 'write-file-atomic';
-import type { Layout } from './layout';
 import type { GuestSetup } from './guests/setup';
+import type { Layout } from './layout';
 import { isAlive, type ProcessIdentity } from './processes';
 
 /** `status.json`: everything that one has to know of a sandbox to use it, watch it and end it. */

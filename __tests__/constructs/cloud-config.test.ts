@@ -30,6 +30,11 @@ describe('the first boot of a host with a declared key', () => {
           '-c',
           'mkdir -p /etc/ssh && rm -f /etc/ssh/ssh_host_*',
         ],
+        [
+          'sh',
+          '-c',
+          '[ -s /etc/ssh/ssh_host_ed25519_key ] && [ -s /etc/ssh/ssh_host_ed25519_key.pub ] || rm -f /var/lib/cloud/instance/sem/config_write_files',
+        ],
       ],
       write_files: [
         {
@@ -75,8 +80,8 @@ describe('the first boot of a host with a declared key', () => {
       }),
     );
     expect(config.timezone).toBe('UTC');
-    expect(config.bootcmd).toHaveLength(2);
-    expect((config.bootcmd as unknown[])[1]).toBe('echo theirs');
+    expect(config.bootcmd).toHaveLength(3);
+    expect((config.bootcmd as unknown[])[2]).toBe('echo theirs');
     expect((config.write_files as { path: string }[]).map((file) => file.path)).toEqual([
       '/etc/ssh/ssh_host_ed25519_key',
       '/etc/ssh/ssh_host_ed25519_key.pub',

@@ -13,10 +13,10 @@ import path from 'node:path';
 import { parse } from 'yaml';
 import { ageRecipientOf } from '../../keys/age-recipient';
 import { parseSshPublicKey } from '../../keys/ssh-public-key';
+import { Checkout, type Run } from '../../sandbox/checkout';
 import { type Sandbox, startSandbox } from '../../sandbox/sandbox';
 import { toolEnvironment } from '../../tools/env';
 import { testKey } from '../keys/test-keys';
-import { Checkout, type Run } from './checkout';
 
 jest.setTimeout(300_000);
 

@@ -414,7 +414,10 @@ describe('on the command line', () => {
     expect(run('status', ...dir)).toMatchObject({ status: 3, stdout: 'The sandbox is down.\n' });
     const up = run('up', ...dir, '--address', freshAddress(), '--json');
     expect(up).toMatchObject({ status: 0 });
-    expect(JSON.parse(up.stdout)).toMatchObject({ up: true, guests: [9000, 9001, 9002, 9003].map((vmid) => ({ vmid, template: true })) });
+    expect(JSON.parse(up.stdout)).toMatchObject({
+      up: true,
+      guests: [9000, 9001, 9002, 9003].map((vmid) => ({ vmid, template: true })),
+    });
     expect(run('status', ...dir).stdout).toContain('9000   template  debian-with-host-keys');
     expect(run('logs', 'sshd', ...dir).stdout).toContain('Accepted publickey');
     expect(run('down', ...dir)).toMatchObject({ status: 0, stdout: '✓ The sandbox is gone\n' });

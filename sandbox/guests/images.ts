@@ -89,7 +89,9 @@ export async function ensureImages(say: (line: string) => void): Promise<GuestIm
 
 /** What the images are made of: other contents, other images. */
 function keyOf(programs: readonly string[]): string {
-  const hash = createHash('sha256').update([SUITE, ...PACKAGES].join(' ')).update(readFileSync(BUILD_SCRIPT));
+  const hash = createHash('sha256')
+    .update([SUITE, ...PACKAGES].join(' '))
+    .update(readFileSync(BUILD_SCRIPT));
   for (const program of programs) hash.update(readFileSync(program));
   return hash.digest('hex').slice(0, 16);
 }
@@ -110,7 +112,7 @@ async function build(dir: string, programs: readonly string[], say: (line: strin
       [
         ...['mmdebstrap', '--quiet', '--variant=minbase', ...excluded, `--include=${PACKAGES.join(',')}`],
         // The drivers of QEMU's virtio devices are all that the initrd needs.
-        "--essential-hook=mkdir -p \"$1/etc/initramfs-tools/conf.d\" && printf 'MODULES=list\\nCOMPRESS=lz4\\n' > \"$1/etc/initramfs-tools/conf.d/guests\" && printf 'virtio_pci\\nvirtio_blk\\next4\\n' > \"$1/etc/initramfs-tools/modules\"",
+        '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d" && printf \'MODULES=list\\nCOMPRESS=lz4\\n\' > "$1/etc/initramfs-tools/conf.d/guests" && printf \'virtio_pci\\nvirtio_blk\\next4\\n\' > "$1/etc/initramfs-tools/modules"',
         ...[SUITE, join(draft, 'tree.tar'), ...aptSources()],
       ],
       tmp,

@@ -45,3 +45,7 @@ function canListen(address: string, port: number): Promise<boolean> {
     server.listen(port, address, () => server.close(() => done(true)));
   });
 }
+
+/** Where a guest's SSH server answers: as `Guests.address` in pve/guests.py says. */
+export const guestAddress = (sandboxAddress: string, vmid: number): string =>
+  `127.${sandboxAddress.split('.')[1]}.${(vmid >> 8) & 255}.${vmid & 255}`;

@@ -12,9 +12,9 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-const PROJECT = path.resolve(__dirname, '../..');
+const PROJECT = path.resolve(__dirname, '..');
 
-/** The tests themselves, and what a demo left in this checkout. */
+/** The tests, and what a demo left in this checkout. */
 const LEFT_OUT = /^(__tests__\/|secrets\/|\.sops\.yaml$)/;
 
 /** What a program said and how it ended. */
@@ -29,7 +29,7 @@ export interface Run {
  * packages and programs by reference. It remembers everything that was printed in it.
  */
 export class Checkout {
-  readonly folder = mkdtempSync(path.join(tmpdir(), 'hostkey-e2e-'));
+  readonly folder = mkdtempSync(path.join(tmpdir(), 'hostkey-'));
   private readonly printed: string[] = [];
 
   constructor(private env: NodeJS.ProcessEnv) {
