@@ -7,6 +7,8 @@ import pc from 'picocolors';
 import { parse } from 'yaml';
 import { loadFleet } from '../fleet/load';
 import { toolEnvironment } from '../tools/env';
+import { runInGuest } from './guests/run';
+import { cloudInitEnded, KeyWatch } from './guests/watch';
 import { projectRoot } from './layout';
 import { type Sandbox, startSandbox } from './sandbox';
 
@@ -14,6 +16,13 @@ import { type Sandbox, startSandbox } from './sandbox';
  * `npm run demo`: the whole way on this machine, with proof. Deploys a host of the shipped fleet.yaml on the sandbox,
  * encrypts a secret to it, decrypts it with the key that the host boots with, and deploys again.
  */
+
+const SECRET = 'greeting: hello\n';
+/** What sops-nix does at activation. */
+const DECRYPT_IN_GUEST =
+  'SOPS_AGE_KEY=$(ssh-to-age -private-key -i /etc/ssh/ssh_host_ed25519_key) && export SOPS_AGE_KEY && sops decrypt --input-type yaml --output-type yaml /dev/stdin';
+/** Under emulation, on a busy machine, a boot takes minutes. */
+const BOOT_SECONDS = 400;
 
 /** A claim that did not hold, or a program that failed; the message is all that a reader needs. */
 class DemoFailure extends Error {}
@@ -107,11 +116,14 @@ async function demo(host: string, story: Story): Promise<string> {
       address: endpoint.hostname,
       apiPort: Number(endpoint.port),
       detached: true,
+      guests: 'if possible',
+      say: (line) => story.line(`    ${pc.dim(line)}`),
     });
     return `${sandbox.endpoint}, node ${sandbox.node.name}${sandbox.wasUp ? ' (was up)' : ''}`;
   });
   if (sandbox === undefined) throw new DemoFailure('the sandbox did not come up');
   const { snippets, env } = sandbox;
+  const { vmId } = declared;
   const shell = new Shell({ ...toolEnvironment(), ...env });
 
   await story.step(`cdktf deploy ${host}`, async () => {
@@ -119,9 +131,7 @@ async function demo(host: string, story: Story): Promise<string> {
     return output.match(/No changes\.|Resources: \d+ added, \d+ changed, \d+ destroyed/)?.[0] ?? 'done';
   });
 
-  const identity = await hostIdentity(shell, snippets, host);
-  const recipient = await recipientOf(shell, identity, story);
-  await secretRoundTrip(shell, identity, declared.secrets, story);
+  const watch = await watchGuest(sandbox, vmId, story);
 
   await story.step('A second deploy changes nothing', async () => {
     const output = await shell.cdktf('deploy', host, '--auto-approve');
@@ -129,7 +139,71 @@ async function demo(host: string, story: Story): Promise<string> {
       throw new DemoFailure(`the second deploy found something to do:\n${output}`);
     return 'No changes. Your infrastructure matches the configuration.';
   });
+  const identity = await hostIdentity(shell, snippets, host);
+  const recipient = await recipientOf(shell, identity, story);
+
+  await secretRoundTrip(shell, identity, declared.secrets, story, watch);
   return recipient;
+}
+
+/** Proof of what a booted guest serves, and of what it can read. */
+interface GuestProof {
+  boots(): Promise<void>;
+  decrypts(encrypted: string): Promise<void>;
+}
+
+/** Listens to the guest from now on; undefined where none boots. */
+async function watchGuest(sandbox: Sandbox, vmId: number, story: Story): Promise<GuestProof | undefined> {
+  const found = (await sandbox.guests()).find(({ vmid }) => vmid === vmId);
+  if (!found?.guest?.pid) {
+    story.line(
+      pc.dim(
+        '    no guest boots here: npm run sandbox -- down, then npm run sandbox -- up --guests says why',
+      ),
+    );
+    return undefined;
+  }
+  const { guest } = found;
+  const watch = new KeyWatch(guest);
+  return {
+    boots: async () => {
+      const name = `${guest.address}${guest.port === 22 ? '' : `:${guest.port}`}`;
+      await story.step(
+        `The guest boots (QEMU, ${guest.accelerator}), and sshd at ${name} answers`,
+        async () => {
+          await watch.firstKey(BOOT_SECONDS);
+          return `after ${watch.sightings[0]?.seconds.toFixed(0)} s`;
+        },
+      );
+      await story.step(
+        'From then until cloud-init has ended it serves one key, the declared one',
+        async () => {
+          await cloudInitEnded(guest, BOOT_SECONDS);
+          await watch.end();
+          const declared = publicKeyIn(sandbox, found.name).split(' ')[1];
+          if (watch.keys.length !== 1 || watch.keys[0] !== declared) {
+            throw new DemoFailure(`the guest served ${watch.keys.join(', ')}, and ${declared} is declared`);
+          }
+          return `ssh-ed25519 ${declared}`;
+        },
+      );
+    },
+    decrypts: async (encrypted) => {
+      await story.step(
+        'In the guest, its own /etc/ssh/ssh_host_ed25519_key decrypts the secret',
+        async () => {
+          const { stdout, stderr } = await runInGuest(
+            sandbox,
+            vmId,
+            ['/bin/sh', '-c', DECRYPT_IN_GUEST],
+            encrypted,
+          );
+          if (stdout !== SECRET) throw new DemoFailure(`it did not: ${stderr || stdout}`);
+          return stdout.trim();
+        },
+      );
+    },
+  };
 }
 
 function recipientOf(shell: Shell, identity: string, story: Story): Promise<string> {
@@ -145,17 +219,20 @@ function recipientOf(shell: Shell, identity: string, story: Story): Promise<stri
   });
 }
 
-async function secretRoundTrip(shell: Shell, identity: string, folder: string, story: Story): Promise<void> {
+async function secretRoundTrip(
+  shell: Shell,
+  identity: string,
+  folder: string,
+  story: Story,
+  guest: GuestProof | undefined,
+): Promise<void> {
   const file = `${folder}/demo.yaml`;
   try {
     await story.step(
       `sops encrypts ${file} from the root, to a host that nobody has logged in to`,
       async () => {
         mkdirSync(folder, { recursive: true });
-        await shell.run(
-          ['sops', 'encrypt', '--filename-override', file, '--output', file],
-          'greeting: hello\n',
-        );
+        await shell.run(['sops', 'encrypt', '--filename-override', file, '--output', file], SECRET);
         const { sops } = parse(readFileSync(file, 'utf8')) as { sops: { age: { recipient: string }[] } };
         return `readable by ${sops.age.length} ${sops.age.length === 1 ? 'recipient' : 'recipients'}: ${sops.age.map((age) => age.recipient).join(', ')}`;
       },
@@ -164,12 +241,22 @@ async function secretRoundTrip(shell: Shell, identity: string, folder: string, s
       // No other identity of this machine may help.
       const lonely = { SOPS_AGE_KEY: identity, HOME: '/nonexistent', XDG_CONFIG_HOME: '/nonexistent' };
       const text = await shell.run(['sops', 'decrypt', file], '', lonely);
-      if (text !== 'greeting: hello\n') throw new DemoFailure(`decrypted to something else: ${text}`);
+      if (text !== SECRET) throw new DemoFailure(`decrypted to something else: ${text}`);
       return text.trim();
     });
+    await guest?.boots();
+    await guest?.decrypts(readFileSync(file, 'utf8'));
   } finally {
     rmSync(file, { force: true });
   }
+}
+
+/** The public half of the key in the uploaded snippet. */
+function publicKeyIn({ snippets }: Sandbox, host: string): string {
+  const userData = parse(readFileSync(path.join(snippets, `${host}.user-data.yaml`), 'utf8')) as {
+    ssh_keys: { ed25519_public: string };
+  };
+  return userData.ssh_keys.ed25519_public.trim();
 }
 
 /** The age identity of the host key in the uploaded snippet, by the real ssh-to-age; it stays in memory. */
@@ -213,6 +300,5 @@ async function main(): Promise<number> {
   }
 }
 
-void main().then((code) => {
-  process.exitCode = code;
-});
+// A failed step may leave the watch on a guest behind, which must not hold this up.
+void main().then((code) => process.exit(code));

@@ -9,7 +9,7 @@ interface Answer {
 }
 
 /** What a caller may send: parameters of the API's, or fakepve's arguments. */
-export type Values = Readonly<Record<string, string | number | boolean>>;
+export type Values = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
 /** How a request proves who sends it. */
 type Login = { readonly token: string } | { readonly username: string; readonly password: string };
@@ -39,7 +39,11 @@ async function ticket(
 
 async function send(api: Api, method: string, path: string, values: Values, headers: Record<string, string>) {
   const form = new URLSearchParams(
-    Object.entries(values).map(([key, value]): [string, string] => [key, asText(value)]),
+    Object.entries(values).flatMap(([key, value]) =>
+      typeof value === 'object'
+        ? value.map((each): [string, string] => [key, each])
+        : [[key, asText(value)] as [string, string]],
+    ),
   );
   const inQuery = method === 'GET' || method === 'DELETE';
   const query = inQuery && form.size > 0 ? `?${form}` : '';

@@ -17,7 +17,7 @@ import { planPrograms, versionOf } from './setup/programs-step.mjs';
 import { chooseProviderSource, providerArtifact, terraformrc } from './setup/providers-step.mjs';
 import { noteReady, readyAlready } from './setup/readiness.mjs';
 import { createReport, Interrupted, SetupError, secondsSince } from './setup/report.mjs';
-import { provideSystemPrograms } from './setup/system-step.mjs';
+import { offerSystemPrograms, provideSystemPrograms } from './setup/system-step.mjs';
 
 const usage = `usage: npm run setup [-- OPTIONS]   or, before anything else: node tools/setup.mjs [OPTIONS]
 
@@ -26,6 +26,7 @@ and Terraform providers. Uses what the machine has, builds the rest into .tools/
 
   --npm-only   npm packages, and nothing else
   --opentofu   OpenTofu too, beside Terraform
+  --guests     what it takes to boot real guests in the sandbox (QEMU, mmdebstrap), where it may be installed
   --force      make everything anew
   --quiet      say only what is really done
   --json       tell a machine: one JSON object on stdout, all else on stderr
@@ -48,7 +49,15 @@ function readOptions(args) {
   try {
     return parseArgs({
       args,
-      options: { help: flag, json: flag, quiet: flag, 'npm-only': flag, opentofu: flag, force: flag },
+      options: {
+        help: flag,
+        json: flag,
+        quiet: flag,
+        'npm-only': flag,
+        opentofu: flag,
+        guests: flag,
+        force: flag,
+      },
     }).values;
   } catch (error) {
     throw new SetupError(`${/** @type {Error} */ (error).message}\n\n${usage}`);
@@ -112,6 +121,7 @@ async function underLock(options, report) {
 async function setUp(options, report) {
   // What only a person can repair comes first, before minutes of building.
   await provideSystemPrograms(systemPrograms.base ?? [], report);
+  if (options.guests) await offerSystemPrograms(systemPrograms.guests ?? [], 'guests', report);
   const plan = await planPrograms(options);
   const from = await chooseProviderSource(plan.binaryName);
   const artifacts = [...plan.toBuild, ...(from === 'source' ? providers.map(providerArtifact) : [])];
@@ -128,13 +138,17 @@ async function setUp(options, report) {
   const names = providers.map(({ source, version }) => (from === 'source' ? `${source} ${version}` : source));
   const { lock = null } = usual;
   const summary = { programs, providers: { from, names }, lockFile: lock, env: environmentFiles.usual.shell };
-  noteReady(summary, [
-    ...artifacts.flatMap(({ output, links = [] }) => [output, ...links]),
-    ...programs.map(({ path }) => path),
-    ...(from === 'source' ? [places.terraformrc] : []),
-    ...usual.outputs,
-    ...opentofu.outputs,
-  ]);
+  noteReady(
+    summary,
+    [
+      ...artifacts.flatMap(({ output, links = [] }) => [output, ...links]),
+      ...programs.map(({ path }) => path),
+      ...(from === 'source' ? [places.terraformrc] : []),
+      ...usual.outputs,
+      ...opentofu.outputs,
+    ],
+    options,
+  );
   return summary;
 }
 

@@ -114,9 +114,10 @@ const naiveD = (image: Variant): Way =>
 /** Deploys, and encrypts before the guest has so much as answered. */
 async function deployOurs(trial: Trial, checkout: OursCheckout): Promise<void> {
   checkout.fleet('192.0.2.83/24');
-  const output = await trial.types('cdktf deploy', () => checkout.deploy());
-  const key = output.match(/host_public_key = ssh-ed25519 (\S+)/)?.[1];
-  if (key === undefined) throw new Error(`cdktf deploy named no host key:\n${output}`);
+  await trial.types('cdktf deploy', () => checkout.deploy());
+  const { output } = await checkout.terraform(trial.host, 'output', '-raw', 'host_public_key');
+  const key = output.match(/^ssh-ed25519 (\S+)$/)?.[1];
+  if (key === undefined) throw new Error(`the stack of ${trial.host} names no host key: ${output}`);
   trial.trust(key);
   await trial.types('sops encrypt', () => trial.encrypt(checkout.folder, `secrets/${trial.host}/token.yaml`));
 }

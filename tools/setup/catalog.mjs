@@ -30,6 +30,13 @@ export const systemPrograms = {
       wants: 'version 3.10 or newer that can make a venv',
     },
   ],
+  // What booting guests in the sandbox takes.
+  guests: [
+    { name: 'qemu-system-x86_64', debianPackage: 'qemu-system-x86' },
+    { name: 'qemu-img', debianPackage: 'qemu-utils' },
+    { name: 'mmdebstrap', debianPackage: 'mmdebstrap' },
+    { name: 'genisoimage', debianPackage: 'genisoimage' },
+  ],
 };
 
 /**

@@ -16,10 +16,10 @@ import { places, root } from './paths.mjs';
  */
 
 /**
- * @param {{ opentofu: boolean }} options
+ * @param {{ opentofu: boolean, guests: boolean }} options
  * @returns {Summary | undefined} undefined where set-up has something to do
  */
-export function readyAlready({ opentofu }) {
+export function readyAlready({ opentofu, guests }) {
   const ready = readJson(places.ready);
   if (ready === undefined || ready.inputs !== inputs() || !npmIsReady()) return undefined;
   /** @type {[string, string | null][]} */
@@ -28,16 +28,19 @@ export function readyAlready({ opentofu }) {
   /** @type {Summary} */
   const summary = ready.summary;
   if (opentofu && !summary.programs.some(({ name }) => name === 'tofu')) return undefined;
+  if (guests && !(ready.guests || (systemPrograms.guests ?? []).every(({ name }) => findProgram(name))))
+    return undefined;
   return summary;
 }
 
 /**
  * @param {Summary} summary
  * @param {string[]} outputs Everything whose loss or change makes set-up necessary again.
+ * @param {{ guests: boolean }} asked Whether what guests take was looked for, found or not.
  */
-export function noteReady(summary, outputs) {
+export function noteReady(summary, outputs, { guests }) {
   const files = Object.fromEntries(outputs.map((path) => [path, mark(path) ?? null]));
-  writeWhole(places.ready, `${JSON.stringify({ inputs: inputs(), files, summary }, undefined, 2)}\n`);
+  writeWhole(places.ready, `${JSON.stringify({ inputs: inputs(), files, guests, summary }, undefined, 2)}\n`);
 }
 
 /**

@@ -26,6 +26,19 @@ export async function provideSystemPrograms(wanted, report) {
   report.did('system', `installed ${packagesOf(missing).join(', ')}`, startedAt);
 }
 
+/**
+ * What set-up can do without: where it isn't and may not be installed, whoever needs it says so.
+ * @param {SystemProgram[]} wanted
+ * @param {string} what
+ * @param {import('./report.mjs').Report} report
+ */
+export async function offerSystemPrograms(wanted, what, report) {
+  const missing = await missingPrograms(wanted);
+  if (missing.length > 0 && !mayInstall(missing))
+    report.found(what, `can't be had yet. ${whatToType(missing)}`);
+  else await provideSystemPrograms(wanted, report);
+}
+
 /** @param {SystemProgram[]} wanted */
 async function missingPrograms(wanted) {
   const works = await Promise.all(wanted.map(isThere));
