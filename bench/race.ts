@@ -87,7 +87,7 @@ async function runAll(
     for (let next = queue.shift(); next; next = queue.shift()) {
       const [index, way] = next;
       say(`${way.name} …`);
-      const rows = await way.run(bench, FIRST_VM + index);
+      const rows = await way.run(bench, FIRST_VM + index).catch((error: Error) => [unmeasured(way, error)]);
       results[index] = rows;
       await acceleratorOf(bench.sandbox);
       for (const row of rows) say(`${row.way} (${row.image}): ${verdict(row)}`);
@@ -96,6 +96,18 @@ async function runAll(
   await Promise.all(Array.from({ length: guests }, worker));
   return results.flat();
 }
+
+/** One way that comes to nothing must not cost the others' figures. */
+const unmeasured = (way: Way, error: Error): Row => ({
+  way: way.name,
+  image: way.image,
+  keys: 0,
+  sightings: [],
+  seconds: undefined,
+  steps: [],
+  retries: 0,
+  failure: error.message.split('\n')[0] as string,
+});
 
 const verdict = ({ keys, retries, seconds, failure }: Row): string =>
   `${keys} ${keys === 1 ? 'key' : 'keys'}, ${retries} ${retries === 1 ? 'retry' : 'retries'}, ${

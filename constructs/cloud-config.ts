@@ -81,7 +81,8 @@ export function composeCloudConfig(parts: CloudConfigParts): CloudConfig {
       hostKeyFile(file, '0600', hostKey.privateKey),
       hostKeyFile(`${file}.pub`, '0644', hostKey.publicKey),
     ];
-    ours.ssh_keys = { ed25519_private: `${hostKey.privateKey}\n`, ed25519_public: `${hostKey.publicKey}\n` };
+    // The private half alone: cloud-init writes a public half that it's given with mode 0600.
+    ours.ssh_keys = { ed25519_private: `${hostKey.privateKey}\n` };
   }
   if (parts.authorizedKeys.length > 0) ours.ssh_authorized_keys = [...parts.authorizedKeys];
 
@@ -137,7 +138,7 @@ function refuseConflicts({ hostName, hostKey, own }: CloudConfigParts): void {
   for (const key of ['bootcmd', 'runcmd']) {
     const touching = list(own[key])
       .map((command) => (Array.isArray(command) ? command.join(' ') : String(command)))
-      .find((command) => /ssh_host_|ssh-keygen\s+-A|dpkg-reconfigure\s.*openssh-server/.test(command));
+      .find(changesHostKeys);
     if (touching !== undefined) {
       throw new CloudConfigConflict(
         key,
@@ -145,6 +146,14 @@ function refuseConflicts({ hostName, hostKey, own }: CloudConfigParts): void {
       );
     }
   }
+}
+
+/** Whether a command makes, replaces or removes host keys. To read one, as sops does at first boot, is fine. */
+function changesHostKeys(command: string): boolean {
+  if (/ssh-keygen\s+-A|dpkg-reconfigure\s.*openssh-server/.test(command)) return true;
+  const changes =
+    /\b(rm|mv|cp|ln|tee|dd|install|shred|truncate|unlink|chmod|chown)\s|\bsed\s+-i|>\s*\S*ssh_host_|ssh-keygen\s(?!.*-[yl])/;
+  return command.includes('ssh_host_') && changes.test(command);
 }
 
 /** Removes every host key, of whatever type and with whatever certificate, where sshd or the template keep them. */

@@ -253,10 +253,12 @@ async function secretRoundTrip(
 
 /** The public half of the key in the uploaded snippet. */
 function publicKeyIn({ snippets }: Sandbox, host: string): string {
-  const userData = parse(readFileSync(path.join(snippets, `${host}.user-data.yaml`), 'utf8')) as {
-    ssh_keys: { ed25519_public: string };
+  const { write_files: files } = parse(
+    readFileSync(path.join(snippets, `${host}.user-data.yaml`), 'utf8'),
+  ) as {
+    write_files: { path: string; content: string }[];
   };
-  return userData.ssh_keys.ed25519_public.trim();
+  return files.find((file) => file.path.endsWith('/ssh_host_ed25519_key.pub'))?.content.trim() ?? '';
 }
 
 /** The age identity of the host key in the uploaded snippet, by the real ssh-to-age; it stays in memory. */

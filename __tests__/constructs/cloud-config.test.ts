@@ -50,7 +50,7 @@ describe('the first boot of a host with a declared key', () => {
           content: '@@PUBLIC@@\n',
         },
       ],
-      ssh_keys: { ed25519_private: '@@PRIVATE@@\n', ed25519_public: '@@PUBLIC@@\n' },
+      ssh_keys: { ed25519_private: '@@PRIVATE@@\n' },
     });
   });
 
@@ -169,5 +169,26 @@ describe('the document', () => {
         expect(parse(text, { version: '1.1' })).toEqual(expected);
       }),
     );
+  });
+});
+
+describe('a command of the user that names a host key', () => {
+  const composed = (command: unknown) => () => composeCloudConfig({ ...parts(), own: { runcmd: [command] } });
+
+  test.each([
+    'rm -f /etc/ssh/ssh_host_*',
+    'ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key',
+    ['sh', '-c', 'cat /root/key > /etc/ssh/ssh_host_ed25519_key'],
+    'ssh-keygen -A',
+  ])('is refused where it changes it: %j', (command) => {
+    expect(composed(command)).toThrow('changes host keys');
+  });
+
+  test.each([
+    'SOPS_AGE_KEY=$(ssh-to-age -private-key -i /etc/ssh/ssh_host_ed25519_key) sops decrypt /root/a >/run/a',
+    'ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key',
+    'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub',
+  ])('may read it: %j', (command) => {
+    expect(composed(command)).not.toThrow();
   });
 });

@@ -257,9 +257,8 @@ shared:
     for (const folder of ['state', 'cdktf.out']) {
       expect(statSync(checkout.path(folder)).mode & 0o777).toBe(0o700);
     }
-    expect(ageRecipientOf(parseSshPublicKey(parse(snippet('mqtt-01')).ssh_keys.ed25519_public))).toBe(
-      recipientInSnippet('mqtt-01'),
-    );
+    const publicKey = parse(snippet('mqtt-01')).write_files[1].content;
+    expect(ageRecipientOf(parseSshPublicKey(publicKey.trim()))).toBe(recipientInSnippet('mqtt-01'));
     succeeded(await checkout.cdktf('destroy', 'mqtt-01', '--auto-approve'));
   });
 });

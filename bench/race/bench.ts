@@ -57,7 +57,7 @@ export class Trial {
   readonly watch: KeyWatch;
   readonly host: string;
   readonly folder: string;
-  private readonly begun = performance.now();
+  private begun = performance.now();
   private retries = 0;
   private failure: string | undefined;
   private decrypted: number | undefined;
@@ -227,6 +227,7 @@ export class Trial {
   anew(): void {
     this.steps.length = 0;
     this.decrypted = undefined;
+    this.begun = performance.now();
   }
 
   async end(): Promise<void> {

@@ -8,11 +8,13 @@ import { type Bench, OursCheckout, type Row, Trial } from './bench';
 /** A way to make a host and get a secret into it. */
 export interface Way {
   readonly name: string;
+  readonly image: Variant;
   run(bench: Bench, vmid: number): Promise<readonly Row[]>;
 }
 
 const on = (image: Variant, name: string, action: (trial: Trial) => Promise<void>): Way => ({
   name: `${name} (${image})`,
+  image,
   run: async (bench, vmid) => {
     const trial = new Trial(bench, image, vmid);
     try {
@@ -132,6 +134,7 @@ const ours = (
   rows: (trial: Trial, checkout: OursCheckout) => Promise<readonly Row[]>,
 ): Way => ({
   name: `Ours (${image})`,
+  image,
   run: async (bench, vmid) => {
     const trial = new Trial(bench, image, vmid);
     const checkout = new OursCheckout(trial);

@@ -21,6 +21,8 @@ done
 
 echo 'LABEL=root / ext4 defaults 0 1' >"$tree/etc/fstab"
 echo 'datasource_list: [ NoCloud, None ]' >"$tree/etc/cloud/cloud.cfg.d/90_dpkg.cfg"
+# There is no locale to set, no partition to grow.
+printf 'locale: false\ngrowpart: { mode: "off" }\n' >"$tree/etc/cloud/cloud.cfg.d/91_guest.cfg"
 # Nobody reads these before a test is over, and under emulation they cost seconds.
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
     fstrim.timer systemd-timesyncd.service getty@tty1.service; do
