@@ -183,7 +183,6 @@ describe('a guest of the NixOS order, whose template has host keys', () => {
       files.map(([, , name]) => name.replace(/\/instances\/[0-9a-f]{40}\//, '/instances/ID/')).sort(),
     ).toEqual([
       HOST_KEY,
-      '/run/cloud-init/instance-data-sensitive.json',
       '/var/lib/cloud/instances/ID/cloud-config.txt',
       '/var/lib/cloud/instances/ID/obj.pkl',
       '/var/lib/cloud/instances/ID/user-data.txt',
