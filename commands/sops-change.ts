@@ -4,7 +4,7 @@ import { text as readAll } from 'node:stream/consumers';
 import pc from 'picocolors';
 import { checkHostName, type HostEntry, HostEntryError } from '../sops/entry';
 import { RootFileError, updateRootRules } from '../sops/root-file';
-import { applyHost, type Edit, removeHost } from '../sops/rules';
+import { applyHost, type Edit, leaveFolder, removeHost } from '../sops/rules';
 import { SopsRulesError } from '../sops/yaml-text';
 
 /** What `hostkey sops apply` and `remove` do, once the command line is read. */
@@ -13,6 +13,8 @@ export interface Request {
   readonly json: boolean;
   /** The host to remove; an entry is needed where it isn't given. */
   readonly host?: string;
+  /** The folder of shared secrets whose rule the host leaves; without one it is removed altogether. */
+  readonly folder?: string;
   /** The entry's text, and where it comes from; without a text, `from` is a file, or "-" for standard input. */
   readonly entry: { readonly text?: string; readonly from: string };
 }
@@ -47,7 +49,10 @@ async function plan(action: 'apply' | 'remove', request: Request): Promise<Plan>
   }
   const host = request.host ?? (await readEntry(request)).host;
   checkHostName(host);
-  return { host, edit: (text) => (text === undefined ? NOTHING_TO_REMOVE : removeHost(text, host)) };
+  const { folder } = request;
+  const remove = (text: string) =>
+    folder === undefined ? removeHost(text, host) : leaveFolder(text, host, folder);
+  return { host, edit: (text) => (text === undefined ? NOTHING_TO_REMOVE : remove(text)) };
 }
 
 const NOTHING_TO_REMOVE: Edit<undefined> = {

@@ -3,6 +3,9 @@ import type { Command } from 'commander';
 /** Where Terraform puts a host's entry: public data, and no part of the command line, which has limits and quoting. */
 const ENTRY_VARIABLE = 'HOSTKEY_SOPS_ENTRY';
 
+/** Where Terraform puts the folder that a host leaves: no shell reads it there. */
+const FOLDER_VARIABLE = 'HOSTKEY_SOPS_FOLDER';
+
 const ENTRY_HELP = `
 The entry is JSON, from the environment variable ${ENTRY_VARIABLE} or from --entry. It holds public data only:
   {
@@ -23,15 +26,18 @@ Example:
 
 const REMOVE_HELP = `${ENTRY_HELP}
 
-Only "host" matters here, so --host alone does.
+Only "host" matters here, so --host alone does. With --folder the host leaves the rule for that folder, and nothing
+else happens; ${FOLDER_VARIABLE} says the same in the environment.
 
-Example:
-  hostkey sops remove --host mqtt-01`;
+Examples:
+  hostkey sops remove --host mqtt-01
+  hostkey sops remove --host mqtt-01 --folder secrets/shared/mqtt`;
 
 interface Options {
   readonly root: string;
   readonly entry?: string;
   readonly host?: string;
+  readonly folder?: string;
   readonly json?: boolean;
 }
 
@@ -47,6 +53,7 @@ export function addSopsCommands(program: Command): void {
   withOptions(sops.command('remove'))
     .description("take exactly a host's recipient and rules out of .sops.yaml")
     .option('--host <name>', 'the host, instead of an entry')
+    .option('--folder <dir>', 'only from the rule for this folder of shared secrets')
     .addHelpText('after', REMOVE_HELP)
     .action((options: Options) => run('remove', options));
 }
@@ -65,6 +72,7 @@ async function run(action: 'apply' | 'remove', options: Options): Promise<void> 
     root: options.root,
     json: options.json ?? false,
     host: options.host,
+    folder: action === 'remove' ? (options.folder ?? process.env[FOLDER_VARIABLE]) : undefined,
     entry: options.entry
       ? { from: options.entry }
       : { text: process.env[ENTRY_VARIABLE], from: ENTRY_VARIABLE },

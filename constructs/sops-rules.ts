@@ -1,5 +1,5 @@
 import { File } from '@cdktf/provider-local/lib/file';
-import type { ITerraformDependable } from 'cdktf';
+import { type ITerraformDependable, TerraformIterator } from 'cdktf';
 import { Construct } from 'constructs';
 import type { HostEntry } from '../sops/entry';
 import { hostRulesFile } from '../sops/rules';
@@ -73,10 +73,22 @@ export class SopsRules extends Construct {
         },
       ],
     });
+    // One a folder, declared even where there is none: a host that leaves a folder leaves its rule, too.
+    const membership = new TerraformData(this, 'root_entry_shared', {
+      forEach: TerraformIterator.fromList([...entry.shared]),
+      provisioners: [
+        {
+          type: 'local-exec',
+          when: 'destroy',
+          command: `${hostkey} sops remove --root ${root} --host ${props.host}`,
+          environment: { HOSTKEY_SOPS_FOLDER: '${each.key}' },
+        },
+      ],
+    });
     const json = JSON.stringify(entry);
     const composed = new TerraformData(this, 'root_entry', {
       triggersReplace: { entry: json },
-      dependsOn: [file, removal],
+      dependsOn: [file, removal, membership],
       provisioners: [
         {
           type: 'local-exec',

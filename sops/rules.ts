@@ -112,6 +112,23 @@ export function removeHost(text: string, host: string, file = FILE): Edit<string
 }
 
 /**
+ * Takes a host out of the rule for one folder of shared secrets, and the rule with it where that was the last host.
+ * Its anchor and its other rules stay.
+ *
+ * @throws SopsRulesError where the text can't be edited safely.
+ */
+export function leaveFolder(text: string, host: string, folder: string, file = FILE): Edit<string> {
+  checkHostName(host);
+  const before = readRules(text, file);
+  const name = `host_${host}`;
+  const left = edit(before, (rules) => membership(rules, name, folder));
+  const after = edit(left, (rules) => orphanedAdmins(rules, before, new Set()));
+  verify(before, after, { names: new Set(), folders: new Set([folder]), emptied: false });
+  const changed = after.source !== text;
+  return { text: after.source, changed, outcome: changed ? 'removed' : 'unchanged', warnings: [] };
+}
+
+/**
  * The text of a host's own `secrets/<host>/.sops.yaml`: the same recipients for every file beside it. sops takes it
  * when it runs in that folder, or is given it with `--config`. The recipient may be a Terraform expression.
  */
@@ -645,8 +662,11 @@ function styleOf(rules: Rules): RuleStyle {
 // ---------------------------------------------------------------- removing
 
 /** Takes a host out of our rules, and a rule that has no host any more out of the file. */
-function membership(rules: Rules, name: string): Splice[] {
-  const joined = rules.rules.filter((rule) => rule.ours && memberNames(rule).includes(name));
+function membership(rules: Rules, name: string, folder?: string): Splice[] {
+  const joined = rules.rules.filter(
+    (rule) =>
+      rule.ours && memberNames(rule).includes(name) && (folder === undefined || rule.folder === folder),
+  );
   const gone = joined.filter((rule) => isSpent(rule, name));
   const whole = rules.ruleList
     ? removeItems(

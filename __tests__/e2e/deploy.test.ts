@@ -56,7 +56,10 @@ describe.each([
     checkout?.remove();
   });
 
-  function writeFleet(where: Checkout, changes: { authorizedKeys?: string[]; memory?: number } = {}): void {
+  function writeFleet(
+    where: Checkout,
+    changes: { authorizedKeys?: string[]; memory?: number; sharedBy?: string[] } = {},
+  ): void {
     const { name, address: node, port } = sandbox.node;
     writeFileSync(
       where.path('fleet.yaml'),
@@ -74,7 +77,7 @@ hosts:
     authorizedKeys: ${JSON.stringify(changes.authorizedKeys ?? [])}
   web-01: { vmId: 284, address: 192.0.2.84/24, gateway: 192.0.2.1, hostKeyDirectory: /persist/etc/ssh }
 shared:
-  - { path: secrets/shared/mqtt, hosts: [mqtt-01, web-01] }
+  - { path: secrets/shared/mqtt, hosts: ${JSON.stringify(changes.sharedBy ?? ['mqtt-01', 'web-01'])} }
 `,
     );
   }
@@ -217,6 +220,21 @@ shared:
     expect(privateKeyOf('mqtt-01')).toBe(before);
     expect((await guest(283))?.startedAt).not.toBe(started);
     await noChange(checkout, 'mqtt-01');
+  });
+
+  test('leaves the rule of a shared folder that it reads no more, and joins it again', async () => {
+    const sharedBy = () =>
+      parse(checkout.read('.sops.yaml')).creation_rules.find(
+        (rule: { path_regex: string }) => rule.path_regex === '^secrets/shared/mqtt/',
+      ).key_groups[0].age;
+    const [mqtt, web] = ['mqtt-01', 'web-01'].map(recipientInSnippet);
+    writeFleet(checkout, { memory: 1024, sharedBy: ['web-01'] });
+    succeeded(await checkout.cdktf('deploy', 'mqtt-01', '--auto-approve'));
+    expect(sharedBy()).toEqual([web]);
+    await noChange(checkout, 'mqtt-01');
+    writeFleet(checkout, { memory: 1024 });
+    succeeded(await checkout.cdktf('deploy', 'mqtt-01', '--auto-approve'));
+    expect(new Set(sharedBy())).toEqual(new Set([mqtt, web]));
   });
 
   test('takes away exactly what was its own when it is destroyed', async () => {

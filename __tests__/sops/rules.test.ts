@@ -1,6 +1,6 @@
 import { parse } from 'yaml';
 import { HostEntryError } from '../../sops/entry';
-import { applyHost, hostRulesFile, removeHost } from '../../sops/rules';
+import { applyHost, hostRulesFile, leaveFolder, removeHost } from '../../sops/rules';
 import { SopsRulesError } from '../../sops/yaml-text';
 import { entryOf, recipientOf } from './entries';
 
@@ -656,4 +656,30 @@ test('a folder with characters that mean something in expressions or in YAML', (
     expect(new RegExp(regex).test(`${path.replace(/[.(+]/, 'Z')}/x.yaml`)).toBe(!/[.(+]/.test(path));
     expect(removeHost(text, 'mqtt-01').text).toBeUndefined();
   }
+});
+
+describe('leaving a folder of shared secrets', () => {
+  const RECIPIENT = 'age1nfy545uvhn302pthnk0vdy8kr8gh2rgggf2u0qkeyszdjlmxj5hqv67rcr';
+  const host = (name: string, shared: string[]) => ({
+    host: name,
+    recipient: RECIPIENT,
+    admins: { ops: RECIPIENT },
+    path: `secrets/${name}`,
+    shared,
+  });
+  const applied = (...entries: ReturnType<typeof host>[]) =>
+    entries.reduce<string | undefined>((text, entry) => applyHost(text, entry).text, undefined) as string;
+
+  test('is the same as never having joined it', () => {
+    const both = applied(host('a', ['shared/x', 'shared/y']), host('b', ['shared/x']));
+    expect(leaveFolder(both, 'a', 'shared/x').text).toBe(
+      applied(host('a', ['shared/y']), host('b', ['shared/x'])),
+    );
+    expect(leaveFolder(both, 'b', 'shared/y')).toMatchObject({ changed: false, text: both });
+  });
+
+  test('takes the rule along with its last host, and the host stays', () => {
+    const joined = applied(host('a', ['shared/x']));
+    expect(leaveFolder(joined, 'a', 'shared/x').text).toBe(applied(host('a', [])));
+  });
 });
