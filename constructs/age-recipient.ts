@@ -73,7 +73,7 @@ export class AgeRecipient extends Construct {
     const bits = local('bits', `split("", format("%s1", ${data}))`);
     const checksum = local(
       'checksum',
-      `join("", [for row in ${parity} : sum([for i, b in split("", row) : b * ${bits}[i]]) % 2])`,
+      `join("", [for row in ${parity} : sum([for i, b in split("", row) : ${bits}[i] if b == "${TAKEN}"]) % 2])`,
     );
     const words = local('words', `join("", [${data}, ${checksum}])`);
     const text = `[for i in range(58) : substr("${BECH32}", parseint(substr(${words}, 5 * i, 5), 2), 1)]`;
@@ -91,6 +91,10 @@ const WIRE_PREFIX_BITS = (4 + 'ssh-ed25519'.length + 4) * 8;
 const PADDING_BITS = 4;
 const DATA_WORDS = 52;
 const CHECKSUM_WORDS = 6;
+
+/** A column that counts in a row of the checksum, and one that doesn't. In digits, cdktf would take each row for one
+ * of its number tokens, and look through it in quadratic time. */
+const [TAKEN, LEFT] = ['x', '_'];
 
 /** The same for every recipient, so worked out once, and only where one is derived. */
 let parityRows: string[] | undefined;
@@ -111,7 +115,7 @@ function checksumRows(): string[] {
   }
   columns.push(constant);
   return Array.from({ length: 5 * CHECKSUM_WORDS }, (_, row) =>
-    columns.map((column) => (column >>> (5 * CHECKSUM_WORDS - 1 - row)) & 1).join(''),
+    columns.map((column) => ((column >>> (5 * CHECKSUM_WORDS - 1 - row)) & 1 ? TAKEN : LEFT)).join(''),
   );
 }
 

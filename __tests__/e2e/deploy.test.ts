@@ -265,7 +265,7 @@ shared:
       .split('\n')
       .filter((line) => line.length > 40);
     const secret = (text: string): boolean =>
-      /PRIVATE KEY/.test(text) || lines.some((line) => text.includes(line));
+      /PRIVATE\sKEY/.test(text) || lines.some((line) => text.includes(line));
     expect(lines.length).toBeGreaterThan(2);
     expect(secret(checkout.transcript)).toBe(false);
 

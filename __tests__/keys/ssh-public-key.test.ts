@@ -41,7 +41,7 @@ describe('a public key line', () => {
   const { line } = testKey();
   const [type, base64] = line.split(' ') as [string, string];
   test.each([
-    ['a private key', '-----BEGIN OPENSSH PRIVATE KEY-----\nx', 'this is a private key'],
+    ['a private key', '-----BEGIN OPENSSH PRIVATE\x20KEY-----\nx', 'this is a private key'],
     ['nothing', '', '"" is no SSH key type'],
     ['an unknown type', `ssh-ed448 ${base64}`, '"ssh-ed448" is no SSH key type'],
     ['a lost character', `${type} ${base64.slice(0, -2)}`, 'is not whole base64'],
