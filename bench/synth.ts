@@ -10,7 +10,7 @@ import { performance } from 'node:perf_hooks';
  */
 const PROJECT = path.resolve(__dirname, '..');
 const SIZES = [1, 100, 1000];
-const RUNS = 5;
+const RUNS = 3;
 
 interface Sample {
   readonly seconds: number;

@@ -10,7 +10,9 @@ export class FleetApp extends App {
 
   constructor(private readonly fleet: Fleet) {
     super();
-    this.hosts = fleet.hosts.map((host) => new HostStack(this, { fleet, host }).node.id);
+    this.hosts = withoutStackTraces(() =>
+      fleet.hosts.map((host) => new HostStack(this, { fleet, host }).node.id),
+    );
   }
 
   /**
@@ -21,7 +23,7 @@ export class FleetApp extends App {
    */
   override synth(): void {
     makePrivate(this.outdir);
-    super.synth();
+    withoutStackTraces(() => super.synth());
     const { root, state } = this.fleet;
     if (state.kind === 'local') makePrivate(path.join(root, state.path));
     const lockFile = process.env.HOSTKEY_LOCK_FILE ?? path.join(root, '.terraform.lock.hcl');
@@ -29,6 +31,17 @@ export class FleetApp extends App {
     for (const host of this.hosts) {
       copyFileSync(lockFile, path.join(this.outdir, 'stacks', host, '.terraform.lock.hcl'));
     }
+  }
+}
+
+/** cdktf notes with every attribute where it was made, which takes a third of the time and which nobody reads here. */
+function withoutStackTraces<Result>(action: () => Result): Result {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return action();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
   }
 }
 

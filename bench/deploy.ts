@@ -1,0 +1,93 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
+import { Checkout, type Run } from '../sandbox/checkout';
+import { type Sandbox, startSandbox } from '../sandbox/sandbox';
+import { toolEnvironment } from '../tools/env';
+
+/**
+ * `npm run bench:deploy`: `cdktf deploy` of one host against `terraform init` and `terraform apply` of the very same
+ * JSON, on the sandbox, in turn, and what cdktf takes to start and synthesize before it does anything. Medians.
+ */
+const RUNS = 3;
+const HOST = 'mqtt-01';
+const ADDRESS = '127.88.0.1';
+
+async function seconds(action: () => Promise<Run>): Promise<number> {
+  const begun = performance.now();
+  const { status, output } = await action();
+  if (status !== 0) throw new Error(output);
+  return (performance.now() - begun) / 1000;
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+function writeFleet(checkout: Checkout, { endpoint, node }: Sandbox): void {
+  writeFileSync(
+    checkout.path('fleet.yaml'),
+    `proxmox:
+  endpoint: ${endpoint}
+  nodes: { ${node.name}: { address: ${node.address}, port: ${node.port} } }
+defaults: { node: ${node.name}, template: 9000, disk: local-lvm, snippets: local }
+hosts:
+  ${HOST}: { vmId: 283, address: 192.0.2.83/24, gateway: 192.0.2.1 }
+`,
+  );
+}
+
+async function main(): Promise<void> {
+  const tools = toolEnvironment();
+  const checkout = new Checkout(tools);
+  const sandbox = await startSandbox({
+    dir: checkout.path('.sandbox'),
+    home: checkout.folder,
+    address: ADDRESS,
+  });
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(name, () => {
+      void sandbox.stop().then(() => process.exit(130));
+    });
+  }
+  const figures = { start: [] as number[], cdktf: [] as number[], terraform: [] as number[] };
+  try {
+    checkout.use({ ...tools, ...sandbox.env });
+    writeFleet(checkout, sandbox);
+    const destroy = () => seconds(() => checkout.cdktf('destroy', HOST, '--auto-approve'));
+    const forget = () =>
+      rmSync(checkout.path(`cdktf.out/stacks/${HOST}/.terraform`), { recursive: true, force: true });
+    for (let run = 0; run < RUNS; run++) {
+      figures.start.push(await seconds(() => checkout.cdktf('synth')));
+      forget();
+      figures.cdktf.push(await seconds(() => checkout.cdktf('deploy', HOST, '--auto-approve')));
+      await destroy();
+      forget();
+      const plain = async () => {
+        const { status, output } = await checkout.terraform(HOST, 'init', '-input=false');
+        if (status !== 0) return { status, output };
+        return checkout.terraform(HOST, 'apply', '-input=false', '-auto-approve');
+      };
+      figures.terraform.push(await seconds(plain));
+      await destroy();
+    }
+  } finally {
+    await sandbox.stop();
+    checkout.remove();
+  }
+  const [start, cdktf, terraform] = [figures.start, figures.cdktf, figures.terraform].map(median) as [
+    number,
+    number,
+    number,
+  ];
+  process.stdout.write(`deploy of one host                        seconds   (median of ${RUNS})
+terraform init && terraform apply         ${terraform.toFixed(2).padStart(7)}
+cdktf deploy                              ${cdktf.toFixed(2).padStart(7)}
+cdktf synth: its start, and ours          ${start.toFixed(2).padStart(7)}
+(cdktf deploy - cdktf synth) / terraform  ${((cdktf - start) / terraform).toFixed(2).padStart(7)}
+`);
+}
+
+main().catch((error: Error) => {
+  console.error(error.message);
+  process.exit(1);
+});
