@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { Command } from 'commander';
@@ -140,7 +140,7 @@ async function demo(host: string, story: Story): Promise<string> {
     return 'No changes. Your infrastructure matches the configuration.';
   });
   const identity = await hostIdentity(shell, snippets, host);
-  const recipient = await recipientOf(shell, identity, story);
+  const recipient = await recipientOf(shell, identity, host, story);
 
   await secretRoundTrip(shell, identity, declared.secrets, story, watch);
   return recipient;
@@ -206,9 +206,14 @@ async function watchGuest(sandbox: Sandbox, vmId: number, story: Story): Promise
   };
 }
 
-function recipientOf(shell: Shell, identity: string, story: Story): Promise<string> {
+function recipientOf(shell: Shell, identity: string, host: string, story: Story): Promise<string> {
   return story.step('The recipient in .sops.yaml is that of the key the host will boot with', async () => {
     const recipient = (await shell.run(['age-keygen', '-y'], identity)).trim();
+    if (!existsSync('.sops.yaml')) {
+      throw new DemoFailure(
+        `.sops.yaml is gone, and Terraform's state says that ${host} is in it. Put it back, or make it anew: npx cdktf destroy ${host}, then npm run demo`,
+      );
+    }
     const { keys } = parse(readFileSync('.sops.yaml', 'utf8')) as { keys: unknown[] };
     if (!keys.includes(recipient)) {
       throw new DemoFailure(
