@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
@@ -54,6 +54,7 @@ async function race({ only, guests, json }: Options): Promise<boolean> {
     if (json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
     else process.stdout.write(`${table(rows)}\n`);
     if (only === undefined) {
+      mkdirSync(path.dirname(PAGE), { recursive: true });
       writeFileSync(PAGE, text);
       say(`Written to ${path.relative(process.cwd(), PAGE)}`);
     }

@@ -205,8 +205,24 @@ describe('a guest of the NixOS order, whose template has host keys', () => {
     expect(Number(await inGuest("awk '/MemTotal/ {print $2}' /proc/meminfo"))).toBeLessThan(1024 * 1024);
   });
 
+  test('serves the same key after a power cut that left its file empty', async () => {
+    const before = await scanKey(guest);
+    await inGuest(`: >${HOST_KEY}; sync`);
+    const status = `/nodes/${sandbox.node.name}/qemu/${VMID}/status`;
+    await sandbox.request('POST', `${status}/stop`);
+    const next = new KeyWatch(guest);
+    await sandbox.request('POST', `${status}/start`);
+    try {
+      await cloudInitEnded(guest, 500, 2);
+    } finally {
+      await next.end();
+    }
+    expect(next.keys).toEqual([before]);
+  });
+
   test('ends with its sandbox, and the next sandbox starts', async () => {
-    const qemu = identify(guest.pid as number);
+    const running = (await sandbox.guests()).find(({ vmid }) => vmid === VMID)?.guest;
+    const qemu = identify(running?.pid as number);
     const { supervisor } = sandboxRecord(sandbox.dir) ?? {};
     if (!qemu || !supervisor) throw new Error('the sandbox is not up');
     signal(supervisor, 'SIGKILL');

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import type { HostEntry } from '../../sops/entry';
 import { updateRootRules } from '../../sops/root-file';
 import { applyHost, type Edit, removeHost } from '../../sops/rules';
-import { entryOf } from './entries';
+import { entryOf } from '../sops/entries';
 
 const ROOT = path.resolve(__dirname, '../..');
 const PEOPLE = '# ours\nkeys:\n  - &me age1me\ncreation_rules:\n  - age: [*me]\n';
