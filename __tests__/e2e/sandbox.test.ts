@@ -290,8 +290,8 @@ describe('a sandbox', () => {
 
   test('has neighbours at other addresses', async () => {
     const [two, three] = await Promise.all([start('two'), start('three')]);
-    expect(await two.guests()).toHaveLength(1);
-    expect(await three.guests()).toHaveLength(1);
+    expect(await two.guests()).toEqual(await sandbox.guests());
+    expect(await three.guests()).toEqual(await sandbox.guests());
     await Promise.all([two.stop(), three.stop()]);
   });
 

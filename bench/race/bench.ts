@@ -40,7 +40,7 @@ export interface Bench {
   readonly bootSeconds: number;
 }
 
-export const templateOf = (image: Variant): number =>
+const templateOf = (image: Variant): number =>
   (templates.find((template) => template.image === image) as { vmid: number }).vmid;
 
 const HOST_KEY = '/etc/ssh/ssh_host_ed25519_key';

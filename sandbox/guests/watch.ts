@@ -74,7 +74,7 @@ export async function scanKey(
 }
 
 /** How many of a guest's boots cloud-init has finished. */
-export const finishedBoots = ({ serial }: Pick<BootedGuest, 'serial'>): number =>
+const finishedBoots = ({ serial }: Pick<BootedGuest, 'serial'>): number =>
   (readFileSync(serial, 'latin1').match(/Cloud-init v\. \S+ finished at/g) ?? []).length;
 
 /** Waits until cloud-init has ended in the guest's n-th boot that it ended in. */
