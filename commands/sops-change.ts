@@ -117,35 +117,40 @@ function findProblems(json: unknown): string[] {
 
 function report(request: Request, host: string, result: Edit<string | undefined>, recipient?: string): void {
   const { outcome, warnings } = result;
+  const { folder } = request;
   const deleted = result.changed && result.text === undefined;
   if (request.json) {
-    process.stdout.write(`${JSON.stringify({ file: FILE, host, outcome, recipient, deleted, warnings })}\n`);
+    const line = { file: FILE, host, folder, outcome, recipient, deleted, warnings };
+    process.stdout.write(`${JSON.stringify(line)}\n`);
     return;
   }
+  printWarnings(warnings);
+  const from = folder === undefined || outcome !== 'removed' ? '' : ` from the rule for ${folder}`;
+  const more = deleted ? ', and the file with it, as it held nothing else' : '';
+  process.stdout.write(`${FILE}: ${host} ${outcomeText(outcome, recipient)}${from}${more}\n`);
+}
+
+/** Tells people what to look at in the root `.sops.yaml`. */
+export function printWarnings(warnings: Edit<unknown>['warnings']): void {
   for (const { line, message } of warnings) {
     const head = pc.createColors(process.stderr.isTTY === true).yellow('warning:');
     process.stderr.write(`${head} ${FILE}:${line}: ${message}\n`);
   }
-  process.stdout.write(`${FILE}: ${host} ${sentence(outcome, deleted, recipient)}\n`);
 }
 
-function sentence(
-  outcome: Edit<unknown>['outcome'],
-  deleted: boolean,
-  recipient: string | undefined,
-): string {
-  if (outcome === 'removed')
-    return deleted ? 'removed, and the file with it, as it held nothing else' : 'removed';
-  return outcome === 'unchanged' ? 'unchanged' : `${outcome} (recipient ${recipient})`;
+/** What became of a host, as people read it. */
+export function outcomeText(outcome: Edit<unknown>['outcome'], recipient: string | undefined): string {
+  return outcome === 'added' || outcome === 'updated' ? `${outcome} (recipient ${recipient})` : outcome;
 }
 
 type Expected = SopsRulesError | RootFileError | HostEntryError;
 
-function isExpected(error: unknown): error is Expected {
+/** Whether an error is about what it was given to work on, and its message is all that a person needs. */
+export function isExpected(error: unknown): error is Expected {
   return error instanceof SopsRulesError || error instanceof RootFileError || error instanceof HostEntryError;
 }
 
-function reportError({ json }: Request, error: Expected): void {
+export function reportError({ json }: Pick<Request, 'json'>, error: Error): void {
   if (json) {
     const { name, message } = error;
     const place = error instanceof SopsRulesError ? { line: error.line, column: error.column } : {};

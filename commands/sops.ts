@@ -1,4 +1,5 @@
-import type { Command } from 'commander';
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
 
 /** Where Terraform puts a host's entry: public data, and no part of the command line, which has limits and quoting. */
 const ENTRY_VARIABLE = 'HOSTKEY_SOPS_ENTRY';
@@ -21,8 +22,13 @@ const APPLY_HELP = `${ENTRY_HELP}
 Comments, order and everything else that people wrote stay as they are. An anchor &host_<host> that is there already
 gets the new recipient. Running it twice changes nothing more; many may run at once.
 
-Example:
-  hostkey sops apply --entry mqtt-01.json`;
+With --all there is no entry: fleet.yaml (or the file that HOSTKEY_FLEET names) tells hosts, admins and shared folders,
+and secrets/<host>/.sops.yaml beside it, which Terraform keeps, the recipient of each host. This brings .sops.yaml back
+where somebody deleted it, or a part of it, since then Terraform's state still says that all is done.
+
+Examples:
+  hostkey sops apply --entry mqtt-01.json
+  hostkey sops apply --all`;
 
 const REMOVE_HELP = `${ENTRY_HELP}
 
@@ -38,6 +44,7 @@ interface Options {
   readonly entry?: string;
   readonly host?: string;
   readonly folder?: string;
+  readonly all?: boolean;
   readonly json?: boolean;
 }
 
@@ -48,8 +55,11 @@ export function addSopsCommands(program: Command): void {
     .description("put hosts into the root .sops.yaml, among people's own rules");
   withOptions(sops.command('apply'))
     .description("put a host's recipient and rules into .sops.yaml, or bring them up to date")
+    .addOption(new Option('--all', 'do so for every deployed host of fleet.yaml').conflicts('entry'))
     .addHelpText('after', APPLY_HELP)
-    .action((options: Options) => run('apply', options));
+    .action((options: Options, command: Command) =>
+      options.all ? runAll(options, command) : run('apply', options),
+    );
   withOptions(sops.command('remove'))
     .description("take exactly a host's recipient and rules out of .sops.yaml")
     .option('--host <name>', 'the host, instead of an entry')
@@ -77,4 +87,12 @@ async function run(action: 'apply' | 'remove', options: Options): Promise<void> 
       ? { from: options.entry }
       : { text: process.env[ENTRY_VARIABLE], from: ENTRY_VARIABLE },
   });
+}
+
+async function runAll({ root, json = false }: Options, command: Command): Promise<void> {
+  const given = command.getOptionValueSource('root') !== 'default';
+  // As main.ts has it, unless the command line says where.
+  const fleet = given ? join(root, 'fleet.yaml') : (process.env.HOSTKEY_FLEET ?? 'fleet.yaml');
+  const { applyAll } = require('./sops-all') as typeof import('./sops-all');
+  process.exitCode = await applyAll({ fleet, json });
 }

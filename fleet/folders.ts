@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import type { SharedSecrets, StateSettings } from './fleet';
+import type { Fleet, SharedSecrets, StateSettings } from './fleet';
 import { type Path, show } from './problem';
 import type { Reading, UsableFleet } from './resolve';
 
@@ -9,6 +9,11 @@ export interface RepositoryFiles {
   readonly readFile: (absolutePath: string) => string;
   /** Where a path really leads, all links followed; undefined where nothing stands there. */
   readonly realPath: (absolutePath: string) => string | undefined;
+}
+
+/** The folders of shared secrets that a host reads. */
+export function sharedFoldersOf({ shared }: Pick<Fleet, 'shared'>, host: string): string[] {
+  return shared.filter(({ hosts }) => hosts.includes(host)).map(({ path }) => path);
 }
 
 interface Folder {

@@ -211,13 +211,13 @@ function recipientOf(shell: Shell, identity: string, host: string, story: Story)
     const recipient = (await shell.run(['age-keygen', '-y'], identity)).trim();
     if (!existsSync('.sops.yaml')) {
       throw new DemoFailure(
-        `.sops.yaml is gone, and Terraform's state says that ${host} is in it. Put it back, or make it anew: npx cdktf destroy ${host}, then npm run demo`,
+        `.sops.yaml is gone, and Terraform's state says that ${host} is in it; put it back: bin/hostkey sops apply --all`,
       );
     }
-    const { keys } = parse(readFileSync('.sops.yaml', 'utf8')) as { keys: unknown[] };
-    if (!keys.includes(recipient)) {
+    const { keys } = parse(readFileSync('.sops.yaml', 'utf8')) as { keys?: unknown[] };
+    if (!keys?.includes(recipient)) {
       throw new DemoFailure(
-        `ssh-to-age says ${recipient} of the key in the snippet, and .sops.yaml does not hold it`,
+        `ssh-to-age says ${recipient} of the key in the snippet, and .sops.yaml does not hold it; put it back: bin/hostkey sops apply --all`,
       );
     }
     return recipient;

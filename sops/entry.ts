@@ -75,7 +75,8 @@ function checkRecipient(field: string, recipient: string): string {
   }
 }
 
-function checkFolder(field: string, folder: string): string {
+/** @throws HostEntryError for a folder that isn't written as the rules write it. */
+export function checkFolder(field: string, folder: string): string {
   const parts = folder.split('/');
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   if (/[\\\u0000-\u001f\u007f]/.test(folder) || parts.some((part) => ['', '.', '..'].includes(part))) {

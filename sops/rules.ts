@@ -1,5 +1,7 @@
 import { isAlias, isMap, isScalar, isSeq, type Node, visit, type YAMLMap, type YAMLSeq } from 'yaml';
-import { checkAdmins, checkEntry, checkHostName, type HostEntry } from './entry';
+import { checkAgeRecipient } from '../keys/age-recipient';
+import { KeyFormatError } from '../keys/ssh-public-key';
+import { checkAdmins, checkEntry, checkFolder, checkHostName, type HostEntry } from './entry';
 import { folderOf, folderRegex, matchedFile, reach } from './path-regex';
 import {
   aboveComments,
@@ -67,19 +69,73 @@ const OUR_NAME = /^(admin|host)_/;
  * @throws SopsRulesError where the text can't be edited safely, HostEntryError where the entry is wrong.
  */
 export function applyHost(text: string | undefined, entry: HostEntry, file = FILE): Edit<string> {
+  const step = compose(readRules(text ?? '', file), entry);
+  return {
+    text: step.after.source,
+    changed: step.after.source !== text,
+    outcome: outcomeOf(step),
+    warnings: warningsOf(step, step.after),
+  };
+}
+
+/** What an edit made of a text for many hosts, and of each of them. */
+export interface HostsEdit extends Edit<string | undefined> {
+  readonly hosts: readonly (Pick<HostEntry, 'host' | 'recipient'> & Pick<Edit<string>, 'outcome'>)[];
+}
+
+/**
+ * `applyHost` for many hosts in one edit. The lines of all warnings are those of the final text; without hosts, the
+ * text stays what it is, also where there is none.
+ */
+export function applyHosts(text: string | undefined, entries: readonly HostEntry[], file = FILE): HostsEdit {
+  const steps: Composition[] = [];
+  let rules = readRules(text ?? '', file);
+  for (const entry of entries) {
+    const step = compose(rules, entry);
+    steps.push(step);
+    rules = step.after;
+  }
+  const changed = rules.source !== (text ?? '');
+  return {
+    text: changed ? rules.source : text,
+    changed,
+    outcome: !changed ? 'unchanged' : text === undefined ? 'added' : 'updated',
+    warnings: steps.flatMap((step) => warningsOf(step, rules)),
+    hosts: steps.map((step) => ({
+      host: step.wanted.host,
+      recipient: step.wanted.recipient,
+      outcome: outcomeOf(step),
+    })),
+  };
+}
+
+/** One host's way into the file. */
+interface Composition {
+  readonly wanted: HostEntry;
+  readonly before: Rules;
+  /** Without the admins that are no longer wanted. */
+  readonly removed: Rules;
+  readonly after: Rules;
+}
+
+function compose(before: Rules, entry: HostEntry): Composition {
   const wanted = checkEntry(entry);
   const names = wantedNames(wanted);
-  const before = readRules(text ?? '', file);
-  const known = before.anchors.has(`host_${wanted.host}`);
   const removed = edit(before, (rules) => unwantedAdmins(rules, wanted));
   const added = edit(removed, (rules) => additions(rules, wanted));
   const after = edit(added, (rules) => orphanedAdmins(rules, before, new Set(names.keys())));
   verify(before, after, { names: new Set(names.keys()), folders: foldersOf(wanted), emptied: false });
   verifyEntry(after, wanted);
-  const changed = after.source !== text;
-  const outcome = !changed ? 'unchanged' : known ? 'updated' : 'added';
-  const warnings = [...departures(before, removed, after, wanted), ...shadows(after, wanted)];
-  return { text: after.source, changed, outcome, warnings };
+  return { wanted, before, removed, after };
+}
+
+function outcomeOf({ wanted, before, after }: Composition): Edit<string>['outcome'] {
+  if (after.source === before.source) return 'unchanged';
+  return before.anchors.has(`host_${wanted.host}`) ? 'updated' : 'added';
+}
+
+function warningsOf({ wanted, before, removed }: Composition, final: Rules): RuleWarning[] {
+  return [...departures(before, removed, final, wanted), ...shadows(final, wanted)];
 }
 
 /**
@@ -115,10 +171,11 @@ export function removeHost(text: string, host: string, file = FILE): Edit<string
  * Takes a host out of the rule for one folder of shared secrets, and the rule with it where that was the last host.
  * Its anchor and its other rules stay.
  *
- * @throws SopsRulesError where the text can't be edited safely.
+ * @throws SopsRulesError where the text can't be edited safely, HostEntryError where the folder is none.
  */
 export function leaveFolder(text: string, host: string, folder: string, file = FILE): Edit<string> {
   checkHostName(host);
+  checkFolder('folder', folder);
   const before = readRules(text, file);
   const name = `host_${host}`;
   const left = edit(before, (rules) => membership(rules, name, folder));
@@ -146,6 +203,26 @@ export function hostRulesFile(entry: Pick<HostEntry, 'host' | 'recipient' | 'adm
     ...all.map(([name]) => `          - *${name}`),
     '',
   ].join('\n');
+}
+
+/**
+ * The host's recipient in the text of its own `secrets/<host>/.sops.yaml`: what `hostRulesFile` wrote there.
+ *
+ * @throws SopsRulesError where none stands there.
+ */
+export function recipientIn(text: string, host: string, file: string): string {
+  const { yaml, anchors } = readRules(text, file);
+  const node = anchors.get(`host_${host}`);
+  const no = (found: string): never =>
+    refuse(yaml, node?.range?.[0] ?? 0, found, `bring it back: npx cdktf deploy ${host}`);
+  if (!isScalar(node) || typeof node.value !== 'string') return no(`no recipient &host_${host} stands here`);
+  try {
+    checkAgeRecipient(node.value);
+  } catch (error) {
+    if (error instanceof KeyFormatError) no(error.message);
+    throw error;
+  }
+  return node.value;
 }
 
 // ---------------------------------------------------------------- reading

@@ -12,6 +12,7 @@ import { fromStack } from '../constructs/paths';
 import { ProxmoxHost, type ProxmoxHostProps } from '../constructs/proxmox-host';
 import { SopsRules } from '../constructs/sops-rules';
 import type { Fleet, Host } from '../fleet/fleet';
+import { sharedFoldersOf } from '../fleet/folders';
 import { FleetError } from '../fleet/problem';
 import { knownHostsNames } from '../keys/known-hosts';
 import { RemoteState } from './remote-state';
@@ -49,7 +50,7 @@ export class HostStack extends TerraformStack {
       root: fleet.root,
       admins: fleet.admins,
       directory: host.secrets,
-      shared: fleet.shared.filter(({ hosts }) => hosts.includes(host.name)).map((shared) => shared.path),
+      shared: sharedFoldersOf(fleet, host.name),
     });
     const firstBoot = this.firstBoot(host, hostKey);
     new ProxmoxHost(this, 'proxmox', {

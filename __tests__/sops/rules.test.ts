@@ -1,6 +1,6 @@
 import { parse } from 'yaml';
 import { HostEntryError } from '../../sops/entry';
-import { applyHost, hostRulesFile, leaveFolder, removeHost } from '../../sops/rules';
+import { applyHost, applyHosts, hostRulesFile, leaveFolder, recipientIn, removeHost } from '../../sops/rules';
 import { SopsRulesError } from '../../sops/yaml-text';
 import { entryOf, recipientOf } from './entries';
 
@@ -678,8 +678,91 @@ describe('leaving a folder of shared secrets', () => {
     expect(leaveFolder(both, 'b', 'shared/y')).toMatchObject({ changed: false, text: both });
   });
 
+  test('in any order with what destroys the host', () => {
+    const people = 'keys:\n  - &me age1me\ncreation_rules:\n  - age: [*me]\n';
+    const joined = applyHost(people, host('a', ['shared/x', 'shared/y'])).text;
+    const whole = (text: string) => removeHost(text, 'a').text ?? '';
+    const x = (text: string) => leaveFolder(text, 'a', 'shared/x').text;
+    const y = (text: string) => leaveFolder(text, 'a', 'shared/y').text;
+    for (const steps of [
+      [x, y, whole],
+      [x, whole, y],
+      [whole, x, y],
+      [x, x, whole, whole],
+    ]) {
+      expect(steps.reduce((text, step) => step(text), joined)).toBe(people);
+    }
+  });
+
+  test('before or after it joins another', () => {
+    const old = applied(host('a', ['shared/x']), host('b', ['shared/x']));
+    const entry = host('a', ['shared/y']);
+    const left = applyHost(leaveFolder(old, 'a', 'shared/x').text, entry).text;
+    expect(left).toBe(leaveFolder(applyHost(old, entry).text, 'a', 'shared/x').text);
+    expect(left).toBe(applied(entry, host('b', ['shared/x'])));
+  });
+
+  test('that is written in another way than the rules are is refused', () => {
+    const joined = applied(host('a', ['shared/x']));
+    expect(() => leaveFolder(joined, 'a', 'shared/x/')).toThrow(
+      'folder: "shared/x/" is no folder below the root',
+    );
+  });
+
   test('takes the rule along with its last host, and the host stays', () => {
     const joined = applied(host('a', ['shared/x']));
     expect(leaveFolder(joined, 'a', 'shared/x').text).toBe(applied(host('a', [])));
+  });
+});
+
+describe('many hosts in one edit', () => {
+  const shared = ['secrets/shared/mqtt'];
+  const entries = ['b', 'a', 'c'].map((name) => entryOf(name, { shared }));
+  const one = (text: string | undefined) =>
+    entries.reduce<string | undefined>((current, entry) => apply(current, entry), text);
+
+  test('are as one after another', () => {
+    const result = applyHosts(undefined, entries);
+    expect(result).toMatchObject({ text: one(undefined), changed: true, outcome: 'added', warnings: [] });
+    expect(result.hosts).toEqual(
+      entries.map(({ host, recipient }) => ({ host, recipient, outcome: 'added' })),
+    );
+    expect(applyHosts(result.text, entries)).toMatchObject({ text: result.text, changed: false });
+  });
+
+  test('of which one lost its entry', () => {
+    const all = one('# ours\n') ?? '';
+    const result = applyHosts(removeHost(all, 'a').text, entries);
+    expect(result.text).toBe(all);
+    expect(result.hosts.map(({ outcome }) => outcome)).toEqual(['unchanged', 'added', 'unchanged']);
+  });
+
+  test('warn with the lines of the final text', () => {
+    const result = applyHosts('creation_rules:\n  - path_regex: secrets/[ab]/\n    pgp: FBC7\n', entries);
+    const line = result.text?.split('\n').findIndex((text) => text.includes('secrets/[ab]/')) ?? 0;
+    expect(result.warnings.map((warning) => warning.line)).toEqual([line + 1, line + 1]);
+  });
+
+  test('of whom there are none leave everything as it is', () => {
+    expect(applyHosts(undefined, [])).toMatchObject({ text: undefined, changed: false });
+    expect(applyHosts('# x', [])).toMatchObject({ text: '# x', changed: false });
+  });
+});
+
+describe("the recipient in the host's own file", () => {
+  const own = hostRulesFile(MQTT);
+
+  test('is what was written there', () => {
+    expect(recipientIn(own, 'mqtt-01', 'x')).toBe(HOST);
+  });
+
+  test.each([
+    ['nothing', '', 'f:1:1: no recipient &host_mqtt-01 stands here'],
+    ['another host', hostRulesFile({ ...MQTT, host: 'a' }), 'f:1:1: no recipient &host_mqtt-01 stands here'],
+    ['another word', own.replace(HOST, 'age1x'), 'f:3:19: '],
+  ])('is missing where %s stands', (_name, text, message) => {
+    expect(() => recipientIn(text, 'mqtt-01', 'f')).toThrow(SopsRulesError);
+    expect(() => recipientIn(text, 'mqtt-01', 'f')).toThrow(message);
+    expect(() => recipientIn(text, 'mqtt-01', 'f')).toThrow('bring it back: npx cdktf deploy mqtt-01');
   });
 });
