@@ -110,7 +110,14 @@ async function build(dir: string, programs: readonly string[], say: (line: strin
     );
     await run(
       [
-        ...['mmdebstrap', '--quiet', '--variant=minbase', ...excluded, `--include=${PACKAGES.join(',')}`],
+        ...[
+          'mmdebstrap',
+          '--quiet',
+          '--variant=minbase',
+          '--aptopt=Acquire::Retries "3"',
+          ...excluded,
+          `--include=${PACKAGES.join(',')}`,
+        ],
         // The drivers of QEMU's virtio devices are all that the initrd needs.
         '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d" && printf \'MODULES=list\\nCOMPRESS=lz4\\n\' > "$1/etc/initramfs-tools/conf.d/guests" && printf \'virtio_pci\\nvirtio_blk\\next4\\n\' > "$1/etc/initramfs-tools/modules"',
         ...[SUITE, join(draft, 'tree.tar'), ...aptSources()],
