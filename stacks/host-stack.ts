@@ -2,13 +2,7 @@ import path from 'node:path';
 import { LocalProvider } from '@cdktf/provider-local/lib/provider';
 import { ProxmoxProvider } from '@cdktf/provider-proxmox/lib/provider';
 import { TlsProvider } from '@cdktf/provider-tls/lib/provider';
-import {
-  LocalBackend,
-  TerraformElement,
-  TerraformOutput,
-  type TerraformRemoteState,
-  TerraformStack,
-} from 'cdktf';
+import { LocalBackend, TerraformElement, TerraformOutput, TerraformStack } from 'cdktf';
 import type { Construct, Node } from 'constructs';
 import { AgeRecipient } from '../constructs/age-recipient';
 import { CloudConfigConflict } from '../constructs/cloud-config';
@@ -104,19 +98,6 @@ export class HostStack extends TerraformStack {
       'known_hosts',
       'The line for known_hosts.',
       `${knownHostsNames(host.knownAs)} ${hostKey.publicKey}`,
-    );
-  }
-
-  /**
-   * cdktf resolves every value here once more than it writes it, to find references to other stacks. This one has
-   * its backend from the start, and {@link registerIncomingCrossStackReference} refuses such references.
-   */
-  override prepareStack(): void {}
-
-  /** Stacks of a fleet stand alone (`cdktf deploy <host>`), so that this one reads no other's state. */
-  override registerIncomingCrossStackReference(fromStack: TerraformStack): TerraformRemoteState {
-    throw new Error(
-      `the stack of ${this.node.id} stands alone and can't read from ${fromStack.node.id}; give it the value itself`,
     );
   }
 
