@@ -92,8 +92,10 @@ const PADDING_BITS = 4;
 const DATA_WORDS = 52;
 const CHECKSUM_WORDS = 6;
 
-/** A column that counts in a row of the checksum, and one that doesn't. In digits, cdktf would take each row for one
- * of its number tokens, and look through it in quadratic time. */
+/**
+ * A column that counts in a row of the checksum, and one that doesn't. In digits, cdktf would take each row for one
+ * of its number tokens, and look through it in quadratic time.
+ */
 const [TAKEN, LEFT] = ['x', '_'];
 
 /** The same for every recipient, so worked out once, and only where one is derived. */

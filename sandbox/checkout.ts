@@ -11,8 +11,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-
-const PROJECT = path.resolve(__dirname, '..');
+import { projectRoot } from './layout';
 
 /** The tests, and what a demo left in this checkout. */
 const LEFT_OUT = /^(__tests__\/|secrets\/|\.sops\.yaml$)/;
@@ -34,14 +33,14 @@ export class Checkout {
 
   constructor(private env: NodeJS.ProcessEnv) {
     const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
-      cwd: PROJECT,
+      cwd: projectRoot,
       encoding: 'utf8',
     });
     for (const file of files.split('\0').filter((name) => name !== '' && !LEFT_OUT.test(name))) {
       mkdirSync(path.dirname(this.path(file)), { recursive: true });
-      cpSync(path.join(PROJECT, file), this.path(file));
+      cpSync(path.join(projectRoot, file), this.path(file));
     }
-    for (const link of ['node_modules', '.tools']) symlinkSync(path.join(PROJECT, link), this.path(link));
+    for (const link of ['node_modules', '.tools']) symlinkSync(path.join(projectRoot, link), this.path(link));
   }
 
   /** The environment of what is run from now on. */

@@ -7,7 +7,7 @@ import pc from 'picocolors';
 import { parse } from 'yaml';
 import { loadFleet } from '../fleet/load';
 import { toolEnvironment } from '../tools/env';
-import { runInGuest } from './guests/run';
+import { DECRYPT_IN_GUEST, runInGuest } from './guests/run';
 import { cloudInitEnded, KeyWatch } from './guests/watch';
 import { projectRoot } from './layout';
 import { type Sandbox, startSandbox } from './sandbox';
@@ -18,9 +18,6 @@ import { type Sandbox, startSandbox } from './sandbox';
  */
 
 const SECRET = 'greeting: hello\n';
-/** What sops-nix does at activation. */
-const DECRYPT_IN_GUEST =
-  'SOPS_AGE_KEY=$(ssh-to-age -private-key -i /etc/ssh/ssh_host_ed25519_key) && export SOPS_AGE_KEY && sops decrypt --input-type yaml --output-type yaml /dev/stdin';
 /** Under emulation, on a busy machine, a boot takes minutes. */
 const BOOT_SECONDS = 400;
 
@@ -123,7 +120,6 @@ async function demo(host: string, story: Story): Promise<string> {
   });
   if (sandbox === undefined) throw new DemoFailure('the sandbox did not come up');
   const { snippets, env } = sandbox;
-  const { vmId } = declared;
   const shell = new Shell({ ...toolEnvironment(), ...env });
 
   await story.step(`cdktf deploy ${host}`, async () => {
@@ -131,7 +127,7 @@ async function demo(host: string, story: Story): Promise<string> {
     return output.match(/No changes\.|Resources: \d+ added, \d+ changed, \d+ destroyed/)?.[0] ?? 'done';
   });
 
-  const watch = await watchGuest(sandbox, vmId, story);
+  const watch = await watchGuest(sandbox, declared.vmId, story);
 
   await story.step('A second deploy changes nothing', async () => {
     const output = await shell.cdktf('deploy', host, '--auto-approve');
@@ -180,7 +176,7 @@ async function watchGuest(sandbox: Sandbox, vmId: number, story: Story): Promise
         async () => {
           await cloudInitEnded(guest, BOOT_SECONDS);
           await watch.end();
-          const declared = publicKeyIn(sandbox, found.name).split(' ')[1];
+          const declared = publicKeyIn(sandbox.snippets, found.name).split(' ')[1];
           if (watch.keys.length !== 1 || watch.keys[0] !== declared) {
             throw new DemoFailure(`the guest served ${watch.keys.join(', ')}, and ${declared} is declared`);
           }
@@ -256,22 +252,23 @@ async function secretRoundTrip(
   }
 }
 
-/** The public half of the key in the uploaded snippet. */
-function publicKeyIn({ snippets }: Sandbox, host: string): string {
-  const { write_files: files } = parse(
-    readFileSync(path.join(snippets, `${host}.user-data.yaml`), 'utf8'),
-  ) as {
+/** What the guest is told at its first boot, as it lies on the node. */
+function userDataOf(snippets: string, host: string) {
+  return parse(readFileSync(path.join(snippets, `${host}.user-data.yaml`), 'utf8')) as {
+    ssh_keys: { ed25519_private: string };
     write_files: { path: string; content: string }[];
   };
+}
+
+/** The public half of the key in the uploaded snippet. */
+function publicKeyIn(snippets: string, host: string): string {
+  const { write_files: files } = userDataOf(snippets, host);
   return files.find((file) => file.path.endsWith('/ssh_host_ed25519_key.pub'))?.content.trim() ?? '';
 }
 
 /** The age identity of the host key in the uploaded snippet, by the real ssh-to-age; it stays in memory. */
-async function hostIdentity(shell: Shell, snippets: string, host: string): Promise<string> {
-  const userData = parse(readFileSync(path.join(snippets, `${host}.user-data.yaml`), 'utf8')) as {
-    ssh_keys: { ed25519_private: string };
-  };
-  return shell.run(['ssh-to-age', '-private-key'], userData.ssh_keys.ed25519_private);
+function hostIdentity(shell: Shell, snippets: string, host: string): Promise<string> {
+  return shell.run(['ssh-to-age', '-private-key'], userDataOf(snippets, host).ssh_keys.ed25519_private);
 }
 
 const NEXT = (host: string): string => `

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -88,16 +89,17 @@ export async function sweep(id: string, logs: string): Promise<void> {
 
 export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
-/** Polls until `probe` answers something, at most `seconds` long. */
+/** Polls every `interval` milliseconds until `probe` answers something, at most `seconds` long. */
 export async function waitFor<T>(
   probe: () => T | undefined | Promise<T | undefined>,
   seconds: number,
+  interval = 25,
 ): Promise<T | undefined> {
   const deadline = Date.now() + seconds * 1000;
   for (;;) {
     const found = await probe();
     if (found !== undefined || Date.now() > deadline) return found;
-    await sleep(25);
+    await sleep(interval);
   }
 }
 
@@ -111,4 +113,26 @@ export const TETHER = join(__dirname, 'pve', 'tether.py');
  */
 export function tethered(python: string, parent: number, command: readonly string[]): [string, string[]] {
   return [python, ['-I', '-S', TETHER, String(parent), ...command]];
+}
+
+/**
+ * Runs a program that ends when this one ends.
+ *
+ * @throws Error with the complaint and everything that the program said, where it fails
+ */
+export function runTethered(
+  python: string,
+  command: readonly string[],
+  complaint: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<void> {
+  const [program, args] = tethered(python, process.pid, command);
+  return new Promise((done, fail) => {
+    const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    child.stdout.on('data', (data: Buffer) => (output += data));
+    child.stderr.on('data', (data: Buffer) => (output += data));
+    child.on('error', fail);
+    child.on('close', (code) => (code === 0 ? done() : fail(new Error(`${complaint}:\n${output.trim()}`))));
+  });
 }

@@ -1,9 +1,9 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { projectRoot } from './layout';
-import { tethered } from './processes';
+import { runTethered } from './processes';
 
 const REQUIREMENTS = join(__dirname, 'pve', 'requirements.txt');
 
@@ -39,7 +39,11 @@ export async function ensurePython(say: (line: string) => void): Promise<string>
   const draft = `${VENV}.${randomUUID()}`;
   mkdirSync(dirname(draft), { recursive: true });
   try {
-    await run(system, ['-m', 'venv', draft], 'python3 -m venv failed (Debian: apt-get install python3-venv)');
+    await runTethered(
+      system,
+      [system, '-m', 'venv', draft],
+      'python3 -m venv failed (Debian: apt-get install python3-venv)',
+    );
     const pip = [
       '-m',
       'pip',
@@ -50,9 +54,10 @@ export async function ensurePython(say: (line: string) => void): Promise<string>
       '--require-hashes',
     ];
     // Wheels only: installing them runs nobody's build script.
-    await run(
-      join(draft, 'bin', 'python'),
-      [...pip, '--only-binary', ':all:', '-r', REQUIREMENTS],
+    const inside = join(draft, 'bin', 'python');
+    await runTethered(
+      inside,
+      [inside, ...pip, '--only-binary', ':all:', '-r', REQUIREMENTS],
       'pip could not install fakepve',
     );
     writeFileSync(join(draft, 'stamp'), wanted);
@@ -76,16 +81,4 @@ function moveInto(draft: string, wanted: string): void {
     // Another builder was quicker.
     if (stampOf(VENV) !== wanted) throw error;
   }
-}
-
-function run(program: string, args: readonly string[], complaint: string): Promise<void> {
-  const [command, rest] = tethered(program, process.pid, [program, ...args]);
-  return new Promise((done, fail) => {
-    const child = spawn(command, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
-    child.stdout.on('data', (data: Buffer) => (output += data));
-    child.stderr.on('data', (data: Buffer) => (output += data));
-    child.on('error', fail);
-    child.on('close', (code) => (code === 0 ? done() : fail(new Error(`${complaint}:\n${output.trim()}`))));
-  });
 }

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, openSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import type { Accelerator } from './guests/accelerator';
 import { setUpGuests } from './guests/setup';
 import { callApi, callControl, type Values } from './http';
 import { addKnownHost, removeKnownHost } from './known-hosts';
@@ -69,7 +70,7 @@ export interface BootedGuest {
   readonly port: number;
   /** File with everything that its serial console ever said. */
   readonly serial: string;
-  readonly accelerator: 'kvm' | 'tcg';
+  readonly accelerator: Accelerator;
   /** QEMU's process; null while it is off. */
   readonly pid: number | null;
 }

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import {
   accessSync,
@@ -13,8 +12,9 @@ import {
 } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { toolEnvironment } from '../../tools/env';
+import guestPrograms from '../../tools/setup/guest-programs.json';
 import { projectRoot } from '../layout';
-import { tethered } from '../processes';
+import { runTethered } from '../processes';
 
 /**
  * cloud-init's modules in Debian's or in NixOS's order; host keys that the template was built with, or none.
@@ -47,14 +47,8 @@ const PACKAGES = [
 ];
 /** Programs that go into the guests, as a deployment would bring them. */
 const INSIDE = ['sops', 'ssh-to-age'];
-/** Debian's packages of the programs that guests take. */
-const NEEDED = {
-  'qemu-system-x86_64': 'qemu-system-x86',
-  'qemu-img': 'qemu-utils',
-  genisoimage: 'genisoimage',
-  mmdebstrap: 'mmdebstrap',
-  mke2fs: 'e2fsprogs',
-};
+/** What set-up installs for guests, and what every Debian has. */
+const NEEDED = [...guestPrograms, { name: 'mke2fs', debianPackage: 'e2fsprogs' }];
 const BUILD_SCRIPT = join(__dirname, 'build-images.sh');
 const CACHE = join(projectRoot, '.tools', 'guests');
 
@@ -63,21 +57,22 @@ export function whyNoGuests(path = searchPath()): string | undefined {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     return `guests are x86-64 machines on Linux, and this is ${process.arch} on ${process.platform}`;
   }
-  const missing = Object.entries(NEEDED).filter(([program]) => !find(program, path));
+  const missing = NEEDED.filter(({ name }) => !find(name, path));
   if (missing.length === 0) return undefined;
-  const names = missing.map(([program]) => program).join(', ');
-  return `${names} not found; on Debian: apt-get install --no-install-recommends ${missing.map(([, name]) => name).join(' ')}`;
+  const names = missing.map(({ name }) => name).join(', ');
+  return `${names} not found; on Debian: apt-get install --no-install-recommends ${missing.map(({ debianPackage }) => debianPackage).join(' ')}`;
 }
 
 /** The images, from the cache or built from Debian's packages. */
-export async function ensureImages(say: (line: string) => void): Promise<GuestImages> {
+export async function ensureImages(python: string, say: (line: string) => void): Promise<GuestImages> {
+  const { PATH = '' } = toolEnvironment();
   const programs = INSIDE.map((name) => {
-    const file = find(name, toolEnvironment().PATH ?? '');
+    const file = find(name, PATH);
     if (!file) throw new Error(`${name} not found; run: npm run setup`);
     return file;
   });
   const dir = join(CACHE, keyOf(programs));
-  if (!existsSync(dir)) await build(dir, programs, say);
+  if (!existsSync(dir)) await build(python, dir, programs, say);
   const disks = Object.fromEntries(VARIANTS.map((name) => [name, join(dir, `${name}.raw`)]));
   return {
     dir,
@@ -97,7 +92,12 @@ function keyOf(programs: readonly string[]): string {
 }
 
 /** Built beside its place and moved there when complete: neither a kill nor a second builder leaves half of it. */
-async function build(dir: string, programs: readonly string[], say: (line: string) => void): Promise<void> {
+async function build(
+  python: string,
+  dir: string,
+  programs: readonly string[],
+  say: (line: string) => void,
+): Promise<void> {
   const begun = Date.now();
   say("Building the guests' template images from Debian's packages (once, about two minutes)");
   removeAbandoned();
@@ -109,6 +109,7 @@ async function build(dir: string, programs: readonly string[], say: (line: strin
       (name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`,
     );
     await run(
+      python,
       [
         ...[
           'mmdebstrap',
@@ -125,9 +126,9 @@ async function build(dir: string, programs: readonly string[], say: (line: strin
       tmp,
     );
     // A tree of its own: while mmdebstrap's hooks run, /proc and /sys are mounted in it.
-    await run(['tar', '--extract', '--file', join(draft, 'tree.tar'), '--directory', tree], tmp);
+    await run(python, ['tar', '--extract', '--file', join(draft, 'tree.tar'), '--directory', tree], tmp);
     say('Writing their disks');
-    await run(['sh', BUILD_SCRIPT, tree, out, ...programs], tmp);
+    await run(python, ['sh', BUILD_SCRIPT, tree, out, ...programs], tmp);
     try {
       renameSync(out, dir);
     } catch (error) {
@@ -156,7 +157,7 @@ function removeAbandoned(): void {
   }
 }
 
-function run(command: readonly string[], tmp: string): Promise<void> {
+function run(python: string, command: readonly string[], tmp: string): Promise<void> {
   // Only as root do files keep their owners outside of a user namespace; and only there does mmdebstrap mount
   // anything that would outlive it.
   const wrapped =
@@ -165,22 +166,9 @@ function run(command: readonly string[], tmp: string): Promise<void> {
       : command[0] === 'mmdebstrap'
         ? ['mmdebstrap', '--mode=unshare', ...command.slice(1)]
         : ['mmdebstrap', '--unshare-helper', ...command];
-  const [program, args] = tethered('python3', process.pid, wrapped);
-  return new Promise((done, fail) => {
-    const env = { ...process.env, TMPDIR: tmp, PATH: searchPath() };
-    const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
-    child.stdout.on('data', (data: Buffer) => (output += data));
-    child.stderr.on('data', (data: Buffer) => (output += data));
-    child.on('error', fail);
-    child.on('close', (code) => {
-      if (code === 0) done();
-      else fail(new Error(`${command[0]} failed while the guests' images were built:\n${tail(output)}`));
-    });
-  });
+  const complaint = `${command[0]} failed while the guests' images were built`;
+  return runTethered(python, wrapped, complaint, { ...process.env, TMPDIR: tmp, PATH: searchPath() });
 }
-
-const tail = (text: string): string => text.trim().split('\n').slice(-12).join('\n');
 
 /** Debian keeps mke2fs where only root looks. */
 const searchPath = (): string => [process.env.PATH ?? '', '/usr/sbin', '/sbin'].join(delimiter);

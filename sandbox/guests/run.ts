@@ -1,6 +1,13 @@
 import type { Sandbox } from '../sandbox';
 import { until } from './watch';
 
+/**
+ * For a shell in a guest: decrypts the YAML on standard input as sops-nix does, with the age identity of the host's own
+ * key.
+ */
+export const DECRYPT_IN_GUEST =
+  'SOPS_AGE_KEY=$(ssh-to-age -private-key -i /etc/ssh/ssh_host_ed25519_key) && export SOPS_AGE_KEY && sops decrypt --input-type yaml --output-type yaml /dev/stdin';
+
 /** How a program in a guest ended. */
 export interface GuestRun {
   readonly status: number;

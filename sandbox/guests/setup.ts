@@ -1,11 +1,11 @@
 import { createServer } from 'node:net';
-import { chooseAccelerator } from './accelerator';
+import { type Accelerator, chooseAccelerator } from './accelerator';
 import { ensureImages, type GuestImages, whyNoGuests } from './images';
 
 /** What a sandbox needs to boot guests. */
 export interface GuestSetup {
   readonly images: GuestImages;
-  readonly accelerator: 'kvm' | 'tcg';
+  readonly accelerator: Accelerator;
   /** The port of the guests' SSH servers, each on an address of its own. */
   readonly sshPort: number;
 }
@@ -28,7 +28,7 @@ export async function setUpGuests(
     say(`VMs will boot no guests: ${obstacle}`);
     return undefined;
   }
-  const images = await ensureImages(say);
+  const images = await ensureImages(python, say);
   const accelerator = await chooseAccelerator(images, python, say);
   return { images, accelerator, sshPort: (await canListen(address, 22)) ? 22 : 2222 };
 }

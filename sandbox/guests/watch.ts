@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
-import { sleep } from '../processes';
+import { sleep, waitFor } from '../processes';
 import type { BootedGuest } from '../sandbox';
 
 /** A host key, and when it was first seen. */
@@ -87,9 +87,6 @@ export async function until(
   limitSeconds: number,
   what: string,
 ): Promise<void> {
-  const deadline = performance.now() + limitSeconds * 1000;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`waited ${limitSeconds} s in vain for ${what}`);
-    await sleep(200);
-  }
+  const came = await waitFor(async () => ((await condition()) ? true : undefined), limitSeconds, 200);
+  if (!came) throw new Error(`waited ${limitSeconds} s in vain for ${what}`);
 }

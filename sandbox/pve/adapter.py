@@ -365,10 +365,12 @@ class SandboxPve(FakePve):
         return None if off else 'VM still running - terminating now with SIGTERM'
 
     async def _do_shutdown(self, vm: FakeVm, user: str, values: Values) -> str:
+        if self.driver is None or vm.ha_managed:
+            return await super()._do_shutdown(vm, user, values)
         self._need_running(vm)
         self._check_lock(vm)
         return await self.task(vm.node, 'qmshutdown', vm.vmid, user, lambda: self._powerdown(vm, values), vm=vm,
-                               background=self.driver is not None)
+                               background=True)
 
     async def _do_reboot(self, vm: FakeVm, user: str, values: Values) -> str:
         if self.driver is None:

@@ -28,7 +28,7 @@ def properties(text: str) -> dict[str, str]:
 
 def numbered(config: Config, prefix: str) -> dict[int, str]:
     found = ((re.fullmatch(prefix + r'(\d+)', key), value) for key, value in config.items())
-    return {int(match.group(1)): str(value) for match, value in sorted(found, key=lambda f: str(f[0])) if match}
+    return dict(sorted((int(match.group(1)), str(value)) for match, value in found if match))
 
 
 def mac_of(net: str) -> str:

@@ -249,13 +249,14 @@ class Guests:
 
     def _network(self, guest: Guest, config: Values) -> str:
         """The guest has the address that its config says, alone in a network of its own."""
-        ip = cloudinit.properties(cloudinit.numbered(config, 'ipconfig').get(0, '')).get('ip', 'dhcp')
+        settings = cloudinit.properties(str(config.get('ipconfig0', '')))
+        ip = settings.get('ip', 'dhcp')
         options, inside = '', ''
         if ip != 'dhcp':
             interface = ipaddress.ip_interface(ip)
             # QEMU needs room for its own addresses.
             network = interface.network if interface.network.prefixlen <= 24 else ipaddress.ip_network(f'{interface.ip}/24', strict=False)
-            gateway = cloudinit.properties(str(config.get('ipconfig0', ''))).get('gw')
+            gateway = settings.get('gw')
             inside = str(interface.ip)
             free = (str(host) for host in network.hosts() if str(host) not in (inside, gateway))
             router = gateway if gateway and ipaddress.ip_address(gateway) in network else next(free)

@@ -2,6 +2,7 @@
 // What a ready machine has: the one place to change a version. The versions of what is built from source are
 // pinned in tools/go/NAME/go.mod, with checksums in go.sum; those named here must agree with them, which the
 // tests check.
+import { readFileSync } from 'node:fs';
 
 /**
  * @typedef {object} SystemProgram
@@ -30,13 +31,8 @@ export const systemPrograms = {
       wants: 'version 3.10 or newer that can make a venv',
     },
   ],
-  // What booting guests in the sandbox takes.
-  guests: [
-    { name: 'qemu-system-x86_64', debianPackage: 'qemu-system-x86' },
-    { name: 'qemu-img', debianPackage: 'qemu-utils' },
-    { name: 'mmdebstrap', debianPackage: 'mmdebstrap' },
-    { name: 'genisoimage', debianPackage: 'genisoimage' },
-  ],
+  // What booting guests takes. The sandbox reads the same list, and can't load this module.
+  guests: JSON.parse(readFileSync(new URL('guest-programs.json', import.meta.url), 'utf8')),
 };
 
 /**
