@@ -1,8 +1,9 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { Checkout, type Run } from '../sandbox/checkout';
-import { type Sandbox, startSandbox } from '../sandbox/sandbox';
+import { startSandbox } from '../sandbox/sandbox';
 import { toolEnvironment } from '../tools/env';
+import { median } from './median';
 
 /**
  * `npm run bench:deploy`: `cdktf deploy` of one host against `terraform init` and `terraform apply` of the very same
@@ -17,23 +18,6 @@ async function seconds(action: () => Promise<Run>): Promise<number> {
   const { status, output } = await action();
   if (status !== 0) throw new Error(output);
   return (performance.now() - begun) / 1000;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}
-
-function writeFleet(checkout: Checkout, { endpoint, node }: Sandbox): void {
-  writeFileSync(
-    checkout.path('fleet.yaml'),
-    `proxmox:
-  endpoint: ${endpoint}
-  nodes: { ${node.name}: { address: ${node.address}, port: ${node.port} } }
-defaults: { node: ${node.name}, template: 9000, disk: local-lvm, snippets: local }
-hosts:
-  ${HOST}: { vmId: 283, address: 192.0.2.83/24, gateway: 192.0.2.1 }
-`,
-  );
 }
 
 async function main(): Promise<void> {
@@ -52,7 +36,9 @@ async function main(): Promise<void> {
   const figures = { start: [] as number[], cdktf: [] as number[], terraform: [] as number[] };
   try {
     checkout.use({ ...tools, ...sandbox.env });
-    writeFleet(checkout, sandbox);
+    checkout.writeFleet(sandbox, {
+      [HOST]: { vmId: 283, address: '192.0.2.83/24', gateway: '192.0.2.1' },
+    });
     const destroy = () => seconds(() => checkout.cdktf('destroy', HOST, '--auto-approve'));
     const forget = () =>
       rmSync(checkout.path(`cdktf.out/stacks/${HOST}/.terraform`), { recursive: true, force: true });

@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { startSandbox } from '../sandbox/sandbox';
+import { projectRoot } from '../sandbox/layout';
+import { sandboxRecord, startSandbox } from '../sandbox/sandbox';
 import { toolEnvironment } from '../tools/env';
 import type { Bench, Row } from './race/bench';
 import { WAYS, type Way } from './race/ways';
@@ -12,8 +13,7 @@ import { WAYS, type Way } from './race/ways';
  * `npm run bench:race`: boots real guests, asks their sshd for its key five times a second from power-on until
  * cloud-init has ended, and counts the keys; for what people do today, for Options A and B, and for ours.
  */
-const PROJECT = path.resolve(__dirname, '..');
-const PAGE = path.join(PROJECT, 'docs', 'race.md');
+const PAGE = path.join(projectRoot, 'docs', 'race.md');
 const ADDRESS = '127.86.0.1';
 const FIRST_VM = 300;
 
@@ -49,13 +49,13 @@ async function race({ only, guests, json }: Options): Promise<boolean> {
     const bench: Bench = { sandbox, env: toolEnvironment(), folder, login, loginPublic, bootSeconds: 400 };
     const begun = Date.now();
     const rows = await runAll(bench, chosen, guests, say);
-    const accelerator = (await acceleratorOf(sandbox)) ?? 'tcg';
-    const text = page(rows, { accelerator, guests, minutes: (Date.now() - begun) / 60_000 });
+    const minutes = (Date.now() - begun) / 60_000;
     if (json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
     else process.stdout.write(`${table(rows)}\n`);
     if (only === undefined) {
       mkdirSync(path.dirname(PAGE), { recursive: true });
-      writeFileSync(PAGE, text);
+      const accelerator = sandboxRecord(sandbox.dir)?.guests?.accelerator ?? 'tcg';
+      writeFileSync(PAGE, page(rows, { accelerator, guests, minutes }));
       say(`Written to ${path.relative(process.cwd(), PAGE)}`);
     }
     const ours = rows.filter(({ way }) => way.startsWith('Ours'));
@@ -67,12 +67,6 @@ async function race({ only, guests, json }: Options): Promise<boolean> {
     if (!told) await sandbox.stop();
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-let accelerator: string | undefined;
-async function acceleratorOf(sandbox: Awaited<ReturnType<typeof startSandbox>>): Promise<string | undefined> {
-  accelerator ??= (await sandbox.guests()).find(({ guest }) => guest)?.guest?.accelerator;
-  return accelerator;
 }
 
 /** So many guests at a time; the rows in the order of the ways. */
@@ -90,7 +84,6 @@ async function runAll(
       say(`${way.name} …`);
       const rows = await way.run(bench, FIRST_VM + index).catch((error: Error) => [unmeasured(way, error)]);
       results[index] = rows;
-      await acceleratorOf(bench.sandbox);
       for (const row of rows) say(`${row.way} (${row.image}): ${verdict(row)}`);
     }
   };

@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { performance } from 'node:perf_hooks';
+import { median } from './median';
 
 /**
  * `npm run bench:synth`: how long `main.ts` takes for fleets of 1, 100 and 1,000 hosts, as whole processes, without
@@ -43,10 +44,6 @@ defaults: { node: pve1, template: 9000, disk: local-lvm, snippets: local }
 hosts:
 ${lines.join('\n')}
 `;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
 function main(): void {

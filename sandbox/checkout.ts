@@ -8,10 +8,12 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { projectRoot } from './layout';
+import type { Sandbox } from './sandbox';
 
 /** The tests, and what a demo left in this checkout. */
 const LEFT_OUT = /^(__tests__\/|secrets\/|\.sops\.yaml$)/;
@@ -21,6 +23,12 @@ export interface Run {
   readonly status: number | null;
   /** Standard output and standard error, in the order in which they came. */
   readonly output: string;
+}
+
+/** What a program said that must go well. */
+export function succeeded({ status, output }: Run): string {
+  if (status !== 0) throw new Error(`exit ${status}:\n${output}`);
+  return output;
 }
 
 /**
@@ -54,6 +62,18 @@ export class Checkout {
 
   read(...parts: string[]): string {
     return readFileSync(this.path(...parts), 'utf8');
+  }
+
+  /** Writes a fleet.yaml of these hosts, as the schema has them, on a sandbox. */
+  writeFleet({ endpoint, node }: Sandbox, hosts: Readonly<Record<string, object>>): void {
+    const { name, address, port } = node;
+    const fleet = {
+      proxmox: { endpoint, nodes: { [name]: { address, port } } },
+      defaults: { node: name, template: 9000, disk: 'local-lvm', snippets: 'local' },
+      hosts,
+    };
+    // JSON is YAML.
+    writeFileSync(this.path('fleet.yaml'), JSON.stringify(fleet, null, 2));
   }
 
   /** Everything that programs printed here so far. */

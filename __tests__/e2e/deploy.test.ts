@@ -13,7 +13,7 @@ import path from 'node:path';
 import { parse } from 'yaml';
 import { ageRecipientOf } from '../../keys/age-recipient';
 import { parseSshPublicKey } from '../../keys/ssh-public-key';
-import { Checkout, type Run } from '../../sandbox/checkout';
+import { Checkout, succeeded } from '../../sandbox/checkout';
 import { type Sandbox, startSandbox } from '../../sandbox/sandbox';
 import { toolEnvironment } from '../../tools/env';
 import { testKey } from '../keys/test-keys';
@@ -80,11 +80,6 @@ shared:
   - { path: secrets/shared/mqtt, hosts: ${JSON.stringify(changes.sharedBy ?? ['mqtt-01', 'web-01'])} }
 `,
     );
-  }
-
-  function succeeded({ status, output }: Run): string {
-    if (status !== 0) throw new Error(`exit ${status}:\n${output}`);
-    return output;
   }
 
   const snippet = (host: string): string =>

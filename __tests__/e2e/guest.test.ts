@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { Checkout, type Run } from '../../sandbox/checkout';
+import { Checkout, succeeded } from '../../sandbox/checkout';
 import { runInGuest } from '../../sandbox/guests/run';
 import { guestAddress } from '../../sandbox/guests/setup';
 import { cloudInitEnded, KeyWatch, scanKey } from '../../sandbox/guests/watch';
-import { identify, signal, waitFor } from '../../sandbox/processes';
+import { identify, signal, sleep, waitFor } from '../../sandbox/processes';
 import { type BootedGuest, type Sandbox, sandboxRecord, startSandbox } from '../../sandbox/sandbox';
 import { toolEnvironment } from '../../tools/env';
 
@@ -25,11 +25,6 @@ describe('a guest of the NixOS order, whose template has host keys', () => {
   let watch: KeyWatch;
   let login: string;
 
-  const succeeded = ({ status, output }: Run): string => {
-    if (status !== 0) throw new Error(`exit ${status}:\n${output}`);
-    return output;
-  };
-
   const inGuest = async (script: string): Promise<string> => {
     const { status, stdout, stderr } = await runInGuest(sandbox, VMID, ['/bin/sh', '-c', script]);
     if (status !== 0) throw new Error(`${script}: exit ${status}: ${stderr}`);
@@ -39,24 +34,18 @@ describe('a guest of the NixOS order, whose template has host keys', () => {
   const output = async (name: string): Promise<string> =>
     succeeded(await checkout.terraform('mqtt-01', 'output', '-raw', name)).trim();
 
-  function writeFleet(cloudConfig: object): void {
-    const { name, address, port } = sandbox.node;
-    const fleet = {
-      proxmox: { endpoint: sandbox.endpoint, nodes: { [name]: { address, port } } },
-      defaults: { node: name, template: NIXOS_ORDER, disk: 'local-lvm', snippets: 'local' },
-      hosts: {
-        'mqtt-01': {
-          vmId: VMID,
-          address: '192.0.2.83/24',
-          gateway: '192.0.2.1',
-          user: 'root',
-          authorizedKeys: [readFileSync(`${login}.pub`, 'utf8').trim()],
-          cloudConfig,
-        },
+  const writeFleet = (cloudConfig: object): void =>
+    checkout.writeFleet(sandbox, {
+      'mqtt-01': {
+        vmId: VMID,
+        address: '192.0.2.83/24',
+        gateway: '192.0.2.1',
+        template: NIXOS_ORDER,
+        user: 'root',
+        authorizedKeys: [readFileSync(`${login}.pub`, 'utf8').trim()],
+        cloudConfig,
       },
-    };
-    writeFileSync(checkout.path('fleet.yaml'), JSON.stringify(fleet));
-  }
+    });
 
   beforeAll(async () => {
     checkout = new Checkout(tools);
@@ -95,7 +84,7 @@ describe('a guest of the NixOS order, whose template has host keys', () => {
     if (!found) throw new Error('no guest was started');
     guest = found;
     await cloudInitEnded(guest, 500);
-    await new Promise((done) => setTimeout(done, 2000));
+    await sleep(2000);
     await watch.end();
   });
 

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { Checkout } from '../../sandbox/checkout';
 import type { Variant } from '../../sandbox/guests/images';
+import { DECRYPT_IN_GUEST } from '../../sandbox/guests/run';
 import { guestAddress } from '../../sandbox/guests/setup';
 import { cloudInitEnded, KeyWatch, type Sighting, until } from '../../sandbox/guests/watch';
 import { sleep } from '../../sandbox/processes';
@@ -43,9 +44,6 @@ export interface Bench {
 const templateOf = (image: Variant): number =>
   (templates.find((template) => template.image === image) as { vmid: number }).vmid;
 
-const HOST_KEY = '/etc/ssh/ssh_host_ed25519_key';
-/** What sops-nix does: the age identity comes from the host's key, and sops decrypts with it. */
-const DECRYPT = `SOPS_AGE_KEY=$(ssh-to-age -private-key -i ${HOST_KEY}) && export SOPS_AGE_KEY && sops decrypt --input-type yaml --output-type yaml /dev/stdin`;
 /** Nobody can log in yet: waiting is all that helps, and nothing went wrong. */
 const NOT_YET =
   /Permission denied|Connection (refused|reset|timed out|closed)|System is booting up|kex_exchange/;
@@ -62,6 +60,7 @@ export class Trial {
   private failure: string | undefined;
   private decrypted: number | undefined;
   private trusted = '';
+  private secret = '';
 
   constructor(
     readonly bench: Bench,
@@ -71,12 +70,16 @@ export class Trial {
     this.host = `host-${vmid}`;
     this.folder = path.join(bench.folder, this.host);
     mkdirSync(this.folder, { recursive: true });
-    const port = 22;
-    this.watch = new KeyWatch({ address: this.address, port });
+    this.watch = new KeyWatch({ address: this.address, port: 22 });
   }
 
   get address(): string {
     return guestAddress(new URL(this.bench.sandbox.endpoint).hostname, this.vmid);
+  }
+
+  /** The VM's place in the API. */
+  get vm(): string {
+    return `/nodes/${this.bench.sandbox.node.name}/qemu/${this.vmid}`;
   }
 
   /** What somebody types, and what comes of it. */
@@ -94,14 +97,14 @@ export class Trial {
   /** Power-on of a VM, made by hand as `qm` would. */
   async create(settings: Record<string, string>): Promise<void> {
     const { sandbox, loginPublic } = this.bench;
-    const vm = `/nodes/${sandbox.node.name}/qemu`;
-    await sandbox.request('POST', `${vm}/${templateOf(this.image)}/clone`, {
+    const template = `/nodes/${sandbox.node.name}/qemu/${templateOf(this.image)}`;
+    await sandbox.request('POST', `${template}/clone`, {
       newid: this.vmid,
       name: this.host,
       full: 1,
       storage: 'local-lvm',
     });
-    await sandbox.request('PUT', `${vm}/${this.vmid}/config`, {
+    await sandbox.request('PUT', `${this.vm}/config`, {
       ipconfig0: 'ip=192.0.2.83/24,gw=192.0.2.1',
       memory: 1024,
       cores: 2,
@@ -110,7 +113,7 @@ export class Trial {
       sshkeys: encodeURIComponent(loginPublic),
       ...settings,
     });
-    await sandbox.request('POST', `${vm}/${this.vmid}/status/start`);
+    await sandbox.request('POST', `${this.vm}/status/start`);
   }
 
   snippet(text: string): string {
@@ -147,14 +150,12 @@ export class Trial {
     );
   }
 
-  private secret = '';
-
   /** Takes the secret to the host and decrypts it there with the host's key. @returns what went wrong */
   async deploy(): Promise<string | undefined> {
     let problem: string | undefined;
     await until(
       async () => {
-        const answer = await this.ssh(DECRYPT, readFileSync(this.secret));
+        const answer = await this.ssh(DECRYPT_IN_GUEST, readFileSync(this.secret));
         if (answer.stdout === SECRET) problem = undefined;
         else problem = answer.stderr.trim() || `decrypted to ${JSON.stringify(answer.stdout)}`;
         return (
@@ -233,9 +234,8 @@ export class Trial {
   async end(): Promise<void> {
     await this.watch.end();
     const { sandbox } = this.bench;
-    const vm = `/nodes/${sandbox.node.name}/qemu/${this.vmid}`;
-    await sandbox.request('POST', `${vm}/status/stop`);
-    await sandbox.request('DELETE', vm);
+    await sandbox.request('POST', `${this.vm}/status/stop`);
+    await sandbox.request('DELETE', this.vm);
   }
 }
 
@@ -253,29 +253,22 @@ export class OursCheckout extends Checkout {
 
   fleet(address: string, cloudConfig: object = {}): void {
     const { sandbox, loginPublic } = this.trial.bench;
-    const { name, address: node, port } = sandbox.node;
-    const host = {
-      vmId: this.trial.vmid,
-      address,
-      gateway: '192.0.2.1',
-      template: templateOf(this.trial.image),
-      memory: 1024,
-      user: 'root',
-      authorizedKeys: [loginPublic],
-      cloudConfig,
-    };
-    const fleet = {
-      proxmox: { endpoint: sandbox.endpoint, nodes: { [name]: { address: node, port } } },
-      defaults: { node: name, template: 9000, disk: 'local-lvm', snippets: 'local' },
-      hosts: { [this.trial.host]: host },
-    };
-    // JSON is YAML.
-    writeFileSync(this.path('fleet.yaml'), JSON.stringify(fleet, null, 2));
+    this.writeFleet(sandbox, {
+      [this.trial.host]: {
+        vmId: this.trial.vmid,
+        address,
+        gateway: '192.0.2.1',
+        template: templateOf(this.trial.image),
+        memory: 1024,
+        user: 'root',
+        authorizedKeys: [loginPublic],
+        cloudConfig,
+      },
+    });
   }
 
-  async deploy(): Promise<string> {
+  async deploy(): Promise<void> {
     const { status, output } = await this.cdktf('deploy', this.trial.host, '--auto-approve');
     if (status !== 0) throw new Error(`cdktf deploy failed:\n${output}`);
-    return output;
   }
 }

@@ -46,11 +46,21 @@ async function scanEncryptDeploy(trial: Trial): Promise<void> {
   }
 }
 
-const today = (image: Variant): Way =>
-  on(image, 'Today: scan at the first answer', async (trial) => {
-    await trial.types('create the VM', () => trial.create({}));
-    await scanEncryptDeploy(trial);
-  });
+/** Creates a VM by hand, with further settings of it, and scans it at its first answer. */
+const scanned =
+  (name: string, settings: (trial: Trial) => Record<string, string> = () => ({})) =>
+  (image: Variant): Way =>
+    on(image, name, async (trial) => {
+      await trial.types('create the VM', () => trial.create(settings(trial)));
+      await scanEncryptDeploy(trial);
+    });
+
+const today = scanned('Today: scan at the first answer');
+const optionB = scanned('Option B: template without keys');
+const optionBKept = scanned('Option B, with `ssh_deletekeys: false`', (trial) => {
+  const text = `#cloud-config\nuser: root\ndisable_root: false\nssh_deletekeys: false\nssh_authorized_keys: [${trial.bench.loginPublic}]\n`;
+  return { cicustom: trial.snippet(text) };
+});
 
 const optionA = (image: Variant): Way =>
   on(image, 'Option A: log in, wait, then scan', async (trial) => {
@@ -68,19 +78,6 @@ const optionA = (image: Variant): Way =>
     await trial.types('sops encrypt', () => trial.encrypt());
     const problem = await trial.types('deploy', () => trial.deploy());
     if (problem) trial.retried(problem);
-  });
-
-const optionB = (image: Variant): Way =>
-  on(image, 'Option B: template without keys', async (trial) => {
-    await trial.types('create the VM', () => trial.create({}));
-    await scanEncryptDeploy(trial);
-  });
-
-const optionBKept = (image: Variant): Way =>
-  on(image, 'Option B, with `ssh_deletekeys: false`', async (trial) => {
-    const text = `#cloud-config\nuser: root\ndisable_root: false\nssh_deletekeys: false\nssh_authorized_keys: [${trial.bench.loginPublic}]\n`;
-    await trial.types('create the VM', () => trial.create({ cicustom: trial.snippet(text) }));
-    await scanEncryptDeploy(trial);
   });
 
 const naiveD = (image: Variant): Way =>
@@ -131,9 +128,10 @@ async function mustDecrypt(trial: Trial): Promise<void> {
 
 const ours = (
   image: Variant,
+  name: string,
   rows: (trial: Trial, checkout: OursCheckout) => Promise<readonly Row[]>,
 ): Way => ({
-  name: `Ours (${image})`,
+  name: `${name} (${image})`,
   image,
   run: async (bench, vmid) => {
     const trial = new Trial(bench, image, vmid);
@@ -148,7 +146,7 @@ const ours = (
 });
 
 const first = (image: Variant): Way =>
-  ours(image, async (trial, checkout) => {
+  ours(image, 'Ours', async (trial, checkout) => {
     await deployOurs(trial, checkout);
     await mustDecrypt(trial);
     await trial.booted();
@@ -156,14 +154,13 @@ const first = (image: Variant): Way =>
   });
 
 /** One host's later life: the keys of every row are all that it served up to then. */
-const life = (image: Variant): Way => ({
-  ...ours(image, async (trial, checkout) => {
+const life = (image: Variant): Way =>
+  ours(image, 'Ours, later', async (trial, checkout) => {
     const rows: Row[] = [];
     const { sandbox } = trial.bench;
-    const vm = `/nodes/${sandbox.node.name}/qemu/${trial.vmid}`;
     const startedAt = async () => (await sandbox.guests()).find(({ vmid }) => vmid === trial.vmid)?.startedAt;
     const powerCycle = async () => {
-      await sandbox.request('POST', `${vm}/status/reboot`, { timeout: 120 });
+      await sandbox.request('POST', `${trial.vm}/status/reboot`, { timeout: 120 });
     };
     let boots = 1;
     const event = async (name: string, steps: readonly string[], action: () => Promise<void>) => {
@@ -205,19 +202,17 @@ const life = (image: Variant): Way => ({
       if (status !== 0) throw new Error(`the rebuild failed:\n${output}`);
     });
     return rows;
-  }),
-  name: `Ours, later (${image})`,
-});
+  });
 
 /** Power is lost in the first boot, and comes back. */
 const powerCut = (
   image: Variant,
   when: string,
   moment: (trial: Trial, serial: () => string) => boolean,
-): Way => ({
-  ...ours(image, async (trial, checkout) => {
+): Way =>
+  ours(image, `Ours, power cut ${when}`, async (trial, checkout) => {
     const { sandbox } = trial.bench;
-    const status = `/nodes/${sandbox.node.name}/qemu/${trial.vmid}/status`;
+    const status = `${trial.vm}/status`;
     await deployOurs(trial, checkout);
     const { serial } = await trial.guest();
     await until(() => moment(trial, () => readFileSync(serial, 'latin1')), trial.bench.bootSeconds, when);
@@ -226,9 +221,7 @@ const powerCut = (
     await mustDecrypt(trial);
     await trial.booted();
     return [trial.row(`Ours, power cut ${when}`)];
-  }),
-  name: `Ours, power cut ${when} (${image})`,
-});
+  });
 
 const BAKED: readonly Variant[] = VARIANTS.filter((image) => image.endsWith('-keys'));
 const BARE: readonly Variant[] = VARIANTS.filter((image) => image.endsWith('-bare'));
