@@ -14,6 +14,8 @@ export interface Fleet {
   readonly hosts: readonly Host[];
   readonly shared: readonly SharedSecrets[];
   readonly state: StateSettings;
+  /** Known drift that raises no alarm. */
+  readonly ignoredDrift: readonly IgnoredDrift[];
   /** What is legal and yet worth a look. */
   readonly warnings: readonly FleetProblem[];
 }
@@ -23,18 +25,11 @@ export interface ProxmoxSettings {
   /** Address of the API, such as `https://pve1.example.net:8006/`. */
   readonly endpoint: string;
   /** The nodes by the names that Proxmox knows them by; snippets are uploaded to them over SSH. */
-  readonly nodes: Readonly<Record<string, ProxmoxNode>>;
+  readonly nodes: Readonly<Record<string, SshServer>>;
   /** Login of the SSH upload; left to `PROXMOX_VE_SSH_USERNAME` where it isn't set. */
   readonly sshUsername?: string;
   /** The oldest TLS version to speak with the API; left to the provider where it isn't set. */
   readonly minTls?: '1.2' | '1.3';
-}
-
-interface ProxmoxNode {
-  /** IP address or DNS name of its sshd. */
-  readonly address: string;
-  /** Port of its sshd. */
-  readonly port: number;
 }
 
 /** One VM, and where its host key comes from. */
@@ -102,8 +97,30 @@ export interface Host {
   readonly secrets: string;
   /** Further names, as the file gives them. */
   readonly aliases: readonly string[];
-  /** Every name for `known_hosts`: the host's own, its aliases, its fixed addresses. */
+  /** Where its sshd is reached: `ssh:` of the file, else its fixed address or its name, port 22. */
+  readonly ssh: SshServer;
+  /** Every name for `known_hosts`: the host's own, its aliases, its fixed addresses, where its sshd is reached. */
   readonly knownAs: readonly string[];
+}
+
+/** An SSH server, as somebody on this machine reaches it. */
+export interface SshServer {
+  /** IP address or DNS name. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** A rule of `drift.ignore`. */
+export interface IgnoredDrift {
+  readonly place: Place;
+  /** A host of this fleet, or `*`. */
+  readonly host: string;
+  readonly resource: string;
+  /** The attribute or its beginning; all of the resource where it isn't set. */
+  readonly attribute?: string;
+  readonly reason: string;
+  /** The last day on which it holds, `YYYY-MM-DD` in UTC. */
+  readonly expires: string;
 }
 
 interface DnsSettings {

@@ -1,7 +1,15 @@
 import { isIP } from 'node:net';
 import { posix } from 'node:path';
 import { formatSshPublicKey, parseSshPublicKey } from '../keys/ssh-public-key';
-import type { CloudConfig, Fleet, Host, HostKeySource, ProxmoxSettings, SharedSecrets } from './fleet';
+import type {
+  CloudConfig,
+  Fleet,
+  Host,
+  HostKeySource,
+  IgnoredDrift,
+  ProxmoxSettings,
+  SharedSecrets,
+} from './fleet';
 import { checkFolders, Links, type RepositoryFiles } from './folders';
 import { broadcastOf, canonicalIp, canonicalPath, networkOf, readCidr } from './formats';
 import { didYouMean, FleetError, nearest, type Path, type Problems, show } from './problem';
@@ -17,6 +25,7 @@ export interface UsableFleet {
   readonly hosts?: Readonly<Record<string, Partial<WrittenHost>>>;
   readonly shared?: WrittenFleet['shared'];
   readonly state?: WrittenFleet['state'];
+  readonly drift?: WrittenFleet['drift'];
 }
 
 /** What a resolver works with: the file, where its parts are written, and where problems go. */
@@ -55,7 +64,21 @@ export function resolveFleet(written: UsableFleet, reading: Reading): Omit<Fleet
     hosts: drafts as Host[],
     shared,
     state,
+    ignoredDrift: resolveIgnored(written, reading),
   };
+}
+
+function resolveIgnored({ drift, hosts = {} }: UsableFleet, { source, problems }: Reading): IgnoredDrift[] {
+  const known = Object.keys(hosts);
+  return (drift?.ignore ?? []).map((rule, i) => {
+    const path = ['drift', 'ignore', i, 'host'];
+    // A host that the schema refused is told of already.
+    if (rule.host !== undefined && rule.host !== '*' && !known.includes(rule.host)) {
+      const message = `${show(rule.host)} is no host of this fleet; ${didYouMean(rule.host, known)}`;
+      problems.add(source.place(path), path, message, show(rule.host));
+    }
+    return { ...rule, place: source.place(['drift', 'ignore', i]) };
+  });
 }
 
 function resolveProxmox(written: Partial<WrittenFleet['proxmox']>): ProxmoxSettings {
@@ -96,6 +119,8 @@ class HostResolver {
     this.checkBalloon(name, all.balloon, all.memory);
     const address = canonicalAddress(all.address ?? (all.address6 === undefined ? 'dhcp' : undefined));
     const address6 = canonicalAddress(all.address6);
+    const ips = fixedIps(address, address6);
+    const ssh = { address: all.ssh?.address ?? ips[0] ?? name, port: all.ssh?.port ?? 22 };
     return withoutUndefined({
       name,
       place: source.keyPlace(['hosts', name]),
@@ -134,7 +159,8 @@ class HostResolver {
       hostKey: hostKeySource(all.hostKey),
       secrets: canonicalPath(all.secrets.replaceAll('{host}', name)),
       aliases: all.aliases ?? [],
-      knownAs: [...new Set([name, ...(all.aliases ?? []), ...fixedIps(address, address6)])],
+      ssh,
+      knownAs: [...new Set([name, ...(all.aliases ?? []), ...ips, ssh.address])],
     });
   }
 

@@ -300,6 +300,18 @@ const own = {
     'Further names and addresses of the host in known_hosts. Default: none.',
     { example: ['mqtt.example.net'] },
   ).optional(),
+  ssh: described(
+    z.strictObject({
+      address: described(
+        text(addressOrName),
+        "IP address or DNS name. Default: the host's fixed address, else its name.",
+        { example: 'mqtt.example.net' },
+      ).optional(),
+      port: described(wholeNumber(1, 65_535), 'TCP port. Default: 22.', { default: 22 }).optional(),
+    }),
+    'Where its SSH server is reached from here, if elsewhere than at its own address, port 22. Default: there.',
+    { example: { port: 2222 } },
+  ).optional(),
   hostKey: described(
     z.union(
       [
@@ -343,6 +355,37 @@ const state = z
   })
   .meta({ maxProperties: 1 });
 
+const DATE = /^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/;
+
+const drift = z.strictObject({
+  ignore: described(
+    z.array(
+      z.strictObject({
+        host: described(z.string().min(1), "The host's name, or * for every host.", { example: 'mqtt-01' }),
+        resource: described(
+          z.string().min(1),
+          "The finding's resource, as hostkey drift names it: a Terraform address, or a file.",
+          { example: 'proxmox_virtual_environment_vm.proxmox_vm' },
+        ),
+        attribute: described(
+          z.string().min(1),
+          'The attribute as hostkey drift names it, or its beginning. Default: all of the resource.',
+          { example: 'memory' },
+        ).optional(),
+        reason: described(z.string().min(1), 'Why this is accepted; reports show it.', {
+          example: 'more memory for the import, back in May',
+        }),
+        expires: described(
+          word(DATE, 'date', '2027-05-31'),
+          'The last day on which it is accepted: YYYY-MM-DD, UTC.',
+          { example: '2027-05-31' },
+        ),
+      }),
+    ),
+    'Known drift that raises no alarm until a date. Default: none.',
+  ).optional(),
+});
+
 export const fleetSchema = z.strictObject({
   proxmox: described(proxmox, 'The Proxmox cluster, without credentials.', {
     example: { endpoint: 'https://pve1.example.net:8006/', nodes: { pve1: { address: '192.0.2.11' } } },
@@ -384,6 +427,7 @@ export const fleetSchema = z.strictObject({
     state,
     "Where Terraform keeps its state: one of these, without credentials. It holds the hosts' private keys. Default: { local: state }.",
   ).optional(),
+  drift: described(drift, 'What hostkey drift accepts. Default: nothing.').optional(),
 });
 
 /** `fleet.yaml` as it is written. */

@@ -97,7 +97,7 @@ export class HostStack extends TerraformStack {
     this.output(
       'known_hosts',
       'The line for known_hosts.',
-      `${knownHostsNames(host.knownAs)} ${hostKey.publicKey}`,
+      `${knownHostsNames(host.knownAs, host.ssh.port)} ${hostKey.publicKey}`,
     );
   }
 

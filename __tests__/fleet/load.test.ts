@@ -50,11 +50,13 @@ describe('a fleet', () => {
           hostKey: { source: 'generated' },
           secrets: 'secrets/mqtt-01',
           aliases: [],
+          ssh: { address: '192.0.2.83', port: 22 },
           knownAs: ['mqtt-01', '192.0.2.83'],
         },
       ],
       shared: [],
       state: { kind: 'local', path: 'state' },
+      ignoredDrift: [],
       warnings: [
         {
           file: 'fleet.yaml',
@@ -369,6 +371,54 @@ describe('on disk', () => {
     mkdirSync(inRoot('real/secrets'));
     symlinkSync('real', inRoot('link'));
     expect(() => loadFleet(inRoot('link/fleet.yaml'))).not.toThrow();
+  });
+});
+
+describe('where sshd is reached', () => {
+  const ssh = (host: string) => parse(fleetOf(`a: { vmId: 283, ${host} }`)).hosts[0];
+  test.each([
+    ['the name, without a fixed address', 'address: dhcp', 'a', 22],
+    ['the fixed address', 'address: 192.0.2.83/24', '192.0.2.83', 22],
+    ['that with another port', 'address: 192.0.2.83/24, ssh: { port: 2222 }', '192.0.2.83', 2222],
+    [
+      'what the file says',
+      'address: 192.0.2.83/24, ssh: { address: gate.example.net, port: 22083 }',
+      'gate.example.net',
+      22083,
+    ],
+  ])('%s', (_case, host, address, port) => {
+    expect(ssh(host)?.ssh).toEqual({ address, port });
+    expect(ssh(host)?.knownAs).toContain(address);
+  });
+});
+
+describe('accepted drift', () => {
+  const ignoring = (rule: string) => `${fleetOf('a: { vmId: 283 }')}drift: { ignore: [${rule}] }\n`;
+  test('is kept with its place', () => {
+    const rule = '{ host: a, resource: vm, attribute: memory, reason: an import, expires: 2027-05-31 }';
+    expect(parse(ignoring(rule)).ignoredDrift).toEqual([
+      expect.objectContaining({
+        host: 'a',
+        attribute: 'memory',
+        expires: '2027-05-31',
+        place: expect.anything(),
+      }),
+    ]);
+  });
+  test.each([
+    [
+      'a host that is none',
+      '{ host: b, resource: vm, reason: x, expires: 2027-05-31 }',
+      'ignore[0].host: "b" is no host of this fleet',
+    ],
+    [
+      'no date',
+      '{ host: a, resource: vm, reason: x, expires: soon }',
+      'ignore[0].expires: "soon" is no date; write one such as 2027-05-31',
+    ],
+    ['no reason', '{ host: a, resource: vm, expires: 2027-05-31 }', 'ignore[0].reason: reason is missing'],
+  ])('%s is refused', (_case, rule, problem) => {
+    expect(problemsOf(() => parse(ignoring(rule))).join('\n')).toContain(problem);
   });
 });
 

@@ -111,7 +111,7 @@ describe('YAML', () => {
     [
       'a byte order mark',
       `\uFEFFzzz: 1\n${hostWith('')}`,
-      '1:1: zzz: "zzz" is no setting here; known are proxmox, admins, defaults, hosts, shared, state',
+      '1:1: zzz: "zzz" is no setting here; known are proxmox, admins, defaults, hosts, shared, state, drift',
     ],
     [
       'an alias without an anchor',
