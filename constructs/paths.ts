@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { App, TerraformStack } from 'cdktf';
 import type { Construct } from 'constructs';
+import { OUTDIR_CONTEXT } from './outdir';
 
 /**
  * A path as Terraform sees it: relative to the folder of the construct's stack, where terraform runs. So the
@@ -9,7 +10,9 @@ import type { Construct } from 'constructs';
  */
 export function fromStack(construct: Construct, target: string): string {
   const stack = TerraformStack.of(construct);
-  const folder = path.resolve(App.of(construct).outdir, 'stacks', stack.node.id);
+  const app = App.of(construct);
+  const outdir: string = app.node.tryGetContext(OUTDIR_CONTEXT) ?? app.outdir;
+  const folder = path.resolve(outdir, 'stacks', stack.node.id);
   return path.relative(folder, path.resolve(target)).split(path.sep).join('/');
 }
 

@@ -78,6 +78,23 @@ export function resolveState(
   return { kind, settings: tellApart(kind, settings, source, problems) };
 }
 
+/** The settings of a host's own state: `{host}` replaced everywhere. */
+export function settingsFor(
+  { settings }: Exclude<StateSettings, { readonly kind: 'local' }>,
+  host: string,
+): Record<string, unknown> {
+  return withHost(settings, host) as Record<string, unknown>;
+}
+
+function withHost(value: unknown, host: string): unknown {
+  if (typeof value === 'string') return value.replaceAll(HOST, host);
+  if (Array.isArray(value)) return value.map((item) => withHost(item, host));
+  if (typeof value === 'object' && value !== null) {
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withHost(item, host)]));
+  }
+  return value;
+}
+
 function tellApart(
   kind: RemoteBackend,
   settings: Readonly<Record<string, unknown>>,

@@ -1,6 +1,7 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { App } from 'cdktf';
+import { OUTDIR_CONTEXT } from '../constructs/outdir';
 import type { Fleet } from '../fleet/fleet';
 import { HostStack } from './host-stack';
 
@@ -25,7 +26,9 @@ export class FleetApp extends App {
     makePrivate(this.outdir);
     withoutStackTraces(() => super.synth());
     const { root, state } = this.fleet;
-    if (state.kind === 'local') makePrivate(path.join(root, state.path));
+    // Synthesized for a look (hostkey drift), it leaves the repository as it is.
+    const onlyLooking = this.node.tryGetContext(OUTDIR_CONTEXT) !== undefined;
+    if (state.kind === 'local' && !onlyLooking) makePrivate(path.join(root, state.path));
     const lockFile = process.env.HOSTKEY_LOCK_FILE ?? path.join(root, '.terraform.lock.hcl');
     if (!existsSync(lockFile)) return;
     for (const host of this.hosts) {

@@ -1,6 +1,7 @@
 import { TerraformBackend, type TerraformRemoteState } from 'cdktf';
 import type { Construct } from 'constructs';
 import type { StateSettings } from '../fleet/fleet';
+import { settingsFor } from '../fleet/state';
 
 type RemoteSettings = Exclude<StateSettings, { readonly kind: 'local' }>;
 
@@ -8,9 +9,9 @@ type RemoteSettings = Exclude<StateSettings, { readonly kind: 'local' }>;
 export class RemoteState extends TerraformBackend {
   private readonly settings: Record<string, unknown>;
 
-  constructor(scope: Construct, { kind, settings }: RemoteSettings, host: string) {
-    super(scope, 'backend', kind);
-    this.settings = withHost(settings, host) as Record<string, unknown>;
+  constructor(scope: Construct, state: RemoteSettings, host: string) {
+    super(scope, 'backend', state.kind);
+    this.settings = settingsFor(state, host);
   }
 
   protected override synthesizeAttributes(): Record<string, unknown> {
@@ -25,13 +26,4 @@ export class RemoteState extends TerraformBackend {
   override getRemoteStateDataSource(): TerraformRemoteState {
     throw new Error('a host stack stands alone; nothing reads its state from another stack');
   }
-}
-
-function withHost(value: unknown, host: string): unknown {
-  if (typeof value === 'string') return value.replaceAll('{host}', host);
-  if (Array.isArray(value)) return value.map((item) => withHost(item, host));
-  if (typeof value === 'object' && value !== null) {
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withHost(item, host)]));
-  }
-  return value;
 }

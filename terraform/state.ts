@@ -1,21 +1,32 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import pLimit from 'p-limit';
 import { z } from 'zod';
 import type { Fleet, Host } from '../fleet/fleet';
+import { settingsFor } from '../fleet/state';
 import { ageRecipientOf } from '../keys/age-recipient';
 import { parseSshPublicKey, type SshPublicKey } from '../keys/ssh-public-key';
+import { type Ended, lastWords, ProgramError, runTerraform } from './program';
+import { Workshop } from './workshop';
 
 /**
  * What Terraform's states say of the hosts, read without a lock and without writing anything.
  *
- * A state holds the private key. Nothing here hands it on: `HostState` is public data.
+ * A state holds the private key. `HostState` is public data; `StateText` is not.
  */
 export type StateReading =
   | { readonly status: 'deployed'; readonly state: HostState }
   /** There is no state, or one that holds nothing. */
   | { readonly status: 'absent' }
   /** It is there (or may be) and can't be read: who, why, and what to do. */
-  | { readonly status: 'unreadable'; readonly message: string; readonly remedy: string };
+  | Unreadable;
+
+interface Unreadable {
+  readonly status: 'unreadable';
+  readonly message: string;
+  readonly remedy: string;
+}
 
 /** The public half of a host's state. */
 export interface HostState {
@@ -27,6 +38,12 @@ export interface HostState {
   readonly keyMadeAt?: string;
 }
 
+/** A state as Terraform writes it, decrypted, with the private key inside: it stays in memory. */
+export type StateText =
+  | { readonly status: 'found'; readonly text: string; readonly shown: string }
+  | { readonly status: 'absent' }
+  | Unreadable;
+
 /** A state file of Terraform's or OpenTofu's: format version 4 (terraform, internal/states/statefile/version4.go). */
 const stateFile = z.looseObject({
   version: z.number(),
@@ -34,23 +51,58 @@ const stateFile = z.looseObject({
   resources: z.array(z.looseObject({ type: z.string(), name: z.string() })).optional(),
 });
 
+/** What OpenTofu writes where state encryption is on (opentofu, internal/encryption/base.go). */
+const encryptedFile = z.looseObject({ encrypted_data: z.string() });
+
 /** Reads the states of these hosts, each on its own: one that can't be read doesn't hide the others. */
 export async function readStates(
   fleet: Fleet,
   hosts: readonly Host[],
 ): Promise<ReadonlyMap<string, StateReading>> {
-  return new Map(hosts.map((host) => [host.name, readState(fleet, host)]));
+  const texts = await readStateTexts(fleet, hosts);
+  return new Map([...texts].map(([host, text]) => [host, readingOf(text)]));
 }
 
-function readState(fleet: Fleet, host: Host): StateReading {
-  const { state } = fleet;
-  if (state.kind !== 'local') {
-    return { status: 'unreadable', message: `state in ${state.kind} can't be read yet`, remedy: '' };
+/** What a state says of its host. */
+export function readingOf(text: StateText): StateReading {
+  return text.status === 'found' ? parseState(text.text, text.shown) : text;
+}
+
+/**
+ * Reads whole states, private keys included: a local one from its file, any other (and one that OpenTofu encrypted)
+ * by `terraform state pull`.
+ */
+export async function readStateTexts(
+  fleet: Fleet,
+  hosts: readonly Host[],
+): Promise<ReadonlyMap<string, StateText>> {
+  const states = new Map<string, StateText>();
+  const pulled: Host[] = [];
+  for (const host of hosts) {
+    const text = fleet.state.kind === 'local' ? readLocal(fleet, fleet.state.path, host) : undefined;
+    if (text === undefined) pulled.push(host);
+    // Set all the same: the map keeps the order of the hosts.
+    states.set(host.name, text ?? { status: 'absent' });
   }
-  const shown = `${state.path}/${host.name}.tfstate`;
+  if (pulled.length === 0) return states;
+  const workshop = new Workshop(process.cwd(), [fleet.root]);
+  const limit = pLimit(availableParallelism());
+  try {
+    await Promise.all(
+      pulled.map((host) => limit(async () => states.set(host.name, await pull(fleet, host, workshop)))),
+    );
+  } finally {
+    workshop.remove();
+  }
+  return states;
+}
+
+/** @returns undefined for an encrypted state. */
+function readLocal(fleet: Fleet, folder: string, host: Host): StateText | undefined {
+  const shown = `${folder}/${host.name}.tfstate`;
   let text: string;
   try {
-    text = readFileSync(join(fleet.root, shown), 'utf8');
+    text = readFileSync(path.join(fleet.root, shown), 'utf8');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return { status: 'absent' };
@@ -60,7 +112,52 @@ function readState(fleet: Fleet, host: Host): StateReading {
       remedy: `make ${shown} readable for you`,
     };
   }
-  return parseState(text, shown);
+  return isEncrypted(text) ? undefined : { status: 'found', text, shown };
+}
+
+function isEncrypted(text: string): boolean {
+  try {
+    return encryptedFile.safeParse(JSON.parse(text)).success;
+  } catch {
+    return false;
+  }
+}
+
+async function pull(fleet: Fleet, host: Host, workshop: Workshop): Promise<StateText> {
+  const { state } = fleet;
+  const shown = `the state of ${host.name} (${state.kind})`;
+  const fail = (ended: Ended): Unreadable => ({
+    status: 'unreadable',
+    message: `${shown} can't be read: ${lastWords(ended)}`,
+    remedy: `check the credentials of the ${state.kind} backend in the environment`,
+  });
+  const cwd = workshop.folder(`.state-${host.name}`);
+  const settings =
+    state.kind === 'local'
+      ? { path: path.join(fleet.root, state.path, `${host.name}.tfstate`) }
+      : { ...settingsFor(state, host.name), ...(state.kind === 'pg' ? LEAVE_DATABASE : {}) };
+  const config = { terraform: { backend: { [state.kind]: settings } } };
+  writeFileSync(path.join(cwd, 'main.tf.json'), JSON.stringify(config), { mode: 0o600 });
+  copyLockFile(fleet.root, cwd);
+  try {
+    const init = await runTerraform(['init', '-input=false', '-no-color'], { cwd });
+    if (init.status !== 0) return fail(init);
+    const ended = await runTerraform(['state', 'pull'], { cwd });
+    if (ended.status !== 0) return fail(ended);
+    return ended.stdout.trim() === '' ? { status: 'absent' } : { status: 'found', text: ended.stdout, shown };
+  } catch (error) {
+    if (!(error instanceof ProgramError)) throw error;
+    return { status: 'unreadable', message: error.message, remedy: error.remedy };
+  }
+}
+
+/** Terraform's pg backend makes its schema and table when it is set up, were it only for a look. */
+const LEAVE_DATABASE = { skip_schema_creation: true, skip_table_creation: true, skip_index_creation: true };
+
+/** Gives a folder the fleet's provider lock file, as FleetApp gives it to the stacks. */
+export function copyLockFile(root: string, folder: string): void {
+  const file = process.env.HOSTKEY_LOCK_FILE ?? path.join(root, '.terraform.lock.hcl');
+  if (existsSync(file)) copyFileSync(file, path.join(folder, '.terraform.lock.hcl'));
 }
 
 /** What a state file says; `shown` names it in messages. */
@@ -78,7 +175,15 @@ export function parseState(text: string, shown: string): StateReading {
           };
     }
     const key = parseSshPublicKey(line);
-    return { status: 'deployed', state: { key, recipient: ageRecipientOf(key) } };
+    const madeAt = outputs.host_key_made_at?.value;
+    return {
+      status: 'deployed',
+      state: {
+        key,
+        recipient: ageRecipientOf(key),
+        ...(typeof madeAt === 'string' ? { keyMadeAt: madeAt } : {}),
+      },
+    };
   } catch {
     // Never the cause's message: a JSON parser quotes what it read.
     return {

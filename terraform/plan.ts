@@ -1,0 +1,414 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import pLimit from 'p-limit';
+import { z } from 'zod';
+import { type Ended, lastWords, runTerraform } from './program';
+import { copyLockFile, type StateText } from './state';
+import type { Workshop } from './workshop';
+
+/**
+ * Plans many stacks without touching anything: no lock, no plan file, no state written.
+ *
+ * Most of what `terraform plan` takes for one host is starting up: the program, three providers, and their schemas.
+ * So the stacks of many hosts are planned as one, each a module of its own with its resources of the states beside
+ * it. Terraform itself refreshes them in parallel. What can't be a module (an aliased provider, an import block), and
+ * what is left when Terraform fails without naming a host, is planned alone.
+ */
+
+/** One host's part of a plan. */
+export type PlanReading =
+  | {
+      readonly status: 'planned';
+      /** What was found to differ from the state, before anything was compared with the configuration. */
+      readonly drift: readonly ResourceChange[];
+      /** What an apply would do; resources that stay as they are left out. */
+      readonly changes: readonly ResourceChange[];
+    }
+  | { readonly status: 'failed'; readonly message: string; readonly remedy: string };
+
+const change = z.looseObject({
+  actions: z.array(z.string()),
+  before: z.unknown().optional(),
+  after: z.unknown().optional(),
+  after_unknown: z.unknown().optional(),
+  before_sensitive: z.unknown().optional(),
+  after_sensitive: z.unknown().optional(),
+});
+
+const resourceChange = z.looseObject({
+  address: z.string(),
+  module_address: z.string().optional(),
+  mode: z.string(),
+  type: z.string(),
+  name: z.string(),
+  action_reason: z.string().optional(),
+  change,
+});
+
+/** A change of one resource (terraform, docs "JSON Output Format", resource_changes), its address in the host's stack. */
+export type ResourceChange = z.infer<typeof resourceChange>;
+
+/** `terraform show -json PLAN`, format 1.x. */
+const planJson = z.looseObject({
+  format_version: z.string(),
+  resource_drift: z.array(resourceChange).optional(),
+  resource_changes: z.array(resourceChange).optional(),
+});
+
+/** A line of `terraform plan -json` (terraform, docs "Machine-Readable UI"). */
+const uiLine = z.looseObject({
+  type: z.string(),
+  hook: z.looseObject({ resource: z.looseObject({ addr: z.string() }) }).optional(),
+  diagnostic: z
+    .looseObject({
+      severity: z.string(),
+      summary: z.string(),
+      detail: z.string().optional(),
+      address: z.string().optional(),
+      range: z.looseObject({ filename: z.string() }).optional(),
+    })
+    .optional(),
+});
+
+const stack = z.looseObject({
+  terraform: z.looseObject({ backend: z.unknown().optional(), cloud: z.unknown().optional() }),
+  provider: z.record(z.string(), z.array(z.looseObject({ alias: z.unknown().optional() }))).optional(),
+});
+type Stack = z.infer<typeof stack>;
+
+const stateJson = z.looseObject({
+  version: z.number(),
+  terraform_version: z.string(),
+  resources: z.array(
+    z.looseObject({
+      module: z.string().optional(),
+      instances: z.array(z.looseObject({ dependencies: z.array(z.string()).optional() })),
+    }),
+  ),
+});
+
+/** What to plan of a host. */
+interface Work {
+  readonly host: string;
+  readonly stack: Stack;
+  readonly state: z.infer<typeof stateJson>;
+}
+
+export interface PlanOptions {
+  /** Folder of the fleet's provider lock file. */
+  readonly root: string;
+  /** Told the host whose VM has just been looked at. */
+  readonly onHost?: (host: string) => void;
+  /** How many hosts are planned as one. @default 50 */
+  readonly batch?: number;
+}
+
+const BATCH = 50;
+
+/**
+ * Plans the stacks that lie in the workshop.
+ *
+ * @param states The hosts to plan, each with its state; hosts without a readable one are left out.
+ */
+export async function planStacks(
+  workshop: Workshop,
+  states: ReadonlyMap<string, StateText>,
+  options: PlanOptions,
+): Promise<ReadonlyMap<string, PlanReading>> {
+  const readings = new Map<string, PlanReading>();
+  const together = new Map<string, Work[]>();
+  const alone: Work[] = [];
+  for (const [host, state] of states) {
+    if (state.status !== 'found') continue;
+    const work = prepare(workshop, host, state.text);
+    if ('status' in work) {
+      readings.set(host, work);
+      continue;
+    }
+    const kind = canBeModule(work) ? shell(work.stack) : undefined;
+    if (kind === undefined) alone.push(work);
+    else together.set(kind, [...(together.get(kind) ?? []), work]);
+  }
+  const planner = new Planner(workshop, options, readings);
+  await planner.run([
+    ...[...together.values()].flatMap((works) => split(works, options.batch ?? BATCH)),
+    ...alone.map((work) => [work]),
+  ]);
+  return readings;
+}
+
+function prepare(workshop: Workshop, host: string, stateText: string): Work | PlanReading {
+  const file = path.join(workshop.outdir, 'stacks', host, 'cdk.tf.json');
+  const failed = (message: string, remedy: string): PlanReading => ({ status: 'failed', message, remedy });
+  if (!existsSync(file)) return failed(`the app made no stack named ${host}`, 'npx cdktf list');
+  const state = stateJson.safeParse(JSON.parse(stateText));
+  if (!state.success || state.data.version !== 4) {
+    return failed(
+      `the state of ${host} has another format than this program knows`,
+      `npx cdktf diff ${host}`,
+    );
+  }
+  return { host, stack: stack.parse(JSON.parse(readFileSync(file, 'utf8'))), state: state.data };
+}
+
+const canBeModule = ({ stack: { import: imports, provider = {} }, state }: Work): boolean =>
+  imports === undefined &&
+  !Object.values(provider)
+    .flat()
+    .some(({ alias }) => alias !== undefined) &&
+  state.resources.every(({ module }) => module === undefined);
+
+/** What of a stack only a root module may say, less the backend; stacks that agree on it can be planned together. */
+function rootOf({ terraform, provider }: Stack): object {
+  const { backend: _, cloud: __, ...rest } = terraform;
+  return { terraform: rest, provider };
+}
+
+const shell = (of: Stack): string => JSON.stringify(rootOf(of));
+
+/** Equal parts, as many as needed and at least one for each processor where there is enough to do. */
+function split(works: readonly Work[], most: number): Work[][] {
+  const enough = 8;
+  const parts = Math.max(
+    Math.ceil(works.length / most),
+    Math.min(availableParallelism(), Math.floor(works.length / enough)),
+    1,
+  );
+  const size = Math.ceil(works.length / parts);
+  return Array.from({ length: Math.ceil(works.length / size) }, (_, i) =>
+    works.slice(i * size, (i + 1) * size),
+  );
+}
+
+/** A folder in which the stacks of some hosts are planned as one. */
+class Batch {
+  private readonly modules = new Map<string, Work>();
+
+  constructor(
+    readonly folder: string,
+    readonly works: readonly Work[],
+  ) {
+    for (const [i, work] of works.entries()) this.modules.set(`m${i}`, work);
+  }
+
+  get providers(): string {
+    return JSON.stringify(this.works.map(({ stack: { terraform } }) => terraform.required_providers)[0]);
+  }
+
+  /** Writes the configuration and the states. */
+  write(): void {
+    const [first] = this.works;
+    if (first === undefined) return;
+    const single = !canBeModule(first);
+    if (single) {
+      this.put('main.tf.json', { ...first.stack, ...rootOf(first.stack) });
+    } else {
+      const calls = [...this.modules.keys()].map((name) => [name, { source: `./${name}` }]);
+      this.put('main.tf.json', { ...rootOf(first.stack), module: Object.fromEntries(calls) });
+      for (const [name, work] of this.modules) this.put(`${name}/main.tf.json`, moduleOf(work.stack));
+    }
+    const resources = [...this.modules].flatMap(([name, { state }]) =>
+      single ? state.resources : state.resources.map((resource) => inModule(name, resource)),
+    );
+    const { version, terraform_version } = first.state;
+    const state = { version, terraform_version, serial: 1, lineage: 'a look', outputs: {}, resources };
+    writeFileSync(path.join(this.folder, STATE), withoutKeys(JSON.stringify(state)), { mode: 0o600 });
+  }
+
+  /** The host that an address, or a file of the configuration, belongs to. */
+  hostOf(addressOrFile: string | undefined): string | undefined {
+    const [only] = this.works;
+    if (only !== undefined && this.works.length === 1) return only.host;
+    const name = addressOrFile?.match(/^(?:module\.)?(m\d+)[./]/)?.[1];
+    return name === undefined ? undefined : this.modules.get(name)?.host;
+  }
+
+  private put(name: string, content: object): void {
+    const file = path.join(this.folder, name);
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, JSON.stringify(content));
+  }
+}
+
+const STATE = 'before.tfstate';
+const PLAN = 'plan.tfplan';
+
+/** A stack as a module: without what the root says, and without outputs, which nobody reads here. */
+function moduleOf({ provider: _, output: __, terraform, ...rest }: Stack): object {
+  return { ...rest, terraform: { required_providers: terraform.required_providers } };
+}
+
+function inModule(name: string, resource: z.infer<typeof stateJson>['resources'][number]): object {
+  return {
+    ...resource,
+    module: `module.${name}`,
+    instances: resource.instances.map(({ dependencies = [], ...instance }) => ({
+      ...instance,
+      dependencies: dependencies.map((address) => `module.${name}.${address}`),
+    })),
+  };
+}
+
+const disguise = randomBytes(32);
+
+/**
+ * A state's text with every private key in it replaced by other characters, the same ones wherever the key stands. So
+ * a plan finds what it would find, and no file on the way to it holds a key.
+ *
+ * Keys are written in lines of base64 (RFC 7468), which no quoting changes: what stands between two quoted line feeds
+ * is found again in a cloud-config inside a JSON string.
+ */
+export function withoutKeys(text: string): string {
+  const words = new Set<string>();
+  for (const [block] of text.matchAll(/-----BEGIN [A-Z0-9 ]*PRIVATE\sKEY-----[^-]*-----END/g)) {
+    const body = block.replaceAll(/-----[^-]*-----|-----END|\\+[nr]/g, ' ');
+    for (const word of body.match(LINE_OF_KEY) ?? []) words.add(word);
+  }
+  let without = text;
+  for (const word of words) {
+    const mac = createHmac('sha512', disguise).update(word).digest('base64');
+    without = without.replaceAll(word, mac.repeat(Math.ceil(word.length / mac.length)).slice(0, word.length));
+  }
+  return without;
+}
+
+/** A shorter rest of a key tells nobody anything, and may stand elsewhere by chance. */
+const LINE_OF_KEY = /[A-Za-z0-9+/=]{12,}/g;
+
+class Planner {
+  private readonly limit = pLimit(availableParallelism());
+  /** The folder that was set up for these providers first: its `.terraform` serves all others. */
+  private readonly installed = new Map<string, string>();
+  private folders = 0;
+
+  constructor(
+    private readonly workshop: Workshop,
+    private readonly options: PlanOptions,
+    private readonly readings: Map<string, PlanReading>,
+  ) {}
+
+  /** @param batches The largest first: the others share what is installed for it, its list of modules included. */
+  async run(batches: readonly (readonly Work[])[]): Promise<void> {
+    const ready: Batch[] = [];
+    for (const works of batches) {
+      const batch = new Batch(this.workshop.folder(`.plan-${this.folders++}`), works);
+      batch.write();
+      if (await this.install(batch)) ready.push(batch);
+    }
+    const again = await Promise.all(ready.map((batch) => this.limit(() => this.plan(batch))));
+    if (again.flat().length > 0) await this.run(again.flat());
+  }
+
+  private async install(batch: Batch): Promise<boolean> {
+    const { folder, providers } = batch;
+    const first = this.installed.get(providers);
+    if (first !== undefined) {
+      copyFileSync(path.join(first, LOCK_FILE), path.join(folder, LOCK_FILE));
+      return true;
+    }
+    copyLockFile(this.options.root, folder);
+    const ended = await this.terraform(folder, ['init', '-input=false', '-no-color']);
+    if (ended.status === 0) this.installed.set(providers, folder);
+    else this.fail(batch.works, `terraform init: ${lastWords(ended)}`, 'npm run setup');
+    return ended.status === 0;
+  }
+
+  /** @returns what has to be planned once more, since Terraform stops all for the one that fails. */
+  private async plan(batch: Batch): Promise<(readonly Work[])[]> {
+    const errors: { readonly host: string | undefined; readonly message: string }[] = [];
+    const onLine = (line: string) => {
+      const { type, hook, diagnostic } = parseLine(line) ?? {};
+      if (diagnostic?.severity === 'error') {
+        const host = batch.hostOf(diagnostic.address ?? diagnostic.range?.filename);
+        errors.push({ host, message: messageOf(diagnostic) });
+      } else if (type === 'refresh_complete' && hook?.resource.addr.includes(VM) === true) {
+        const host = batch.hostOf(hook.resource.addr);
+        if (host !== undefined) this.options.onHost?.(host);
+      }
+    };
+    const args = ['-json', '-input=false', '-lock=false', `-state=${STATE}`, `-out=${PLAN}`];
+    const ended = await this.terraform(batch.folder, ['plan', ...args], onLine, batch.providers);
+    try {
+      if (ended.status === 0 && errors.length === 0) {
+        await this.read(batch);
+        return [];
+      }
+    } finally {
+      rmSync(path.join(batch.folder, PLAN), { force: true });
+    }
+    return this.sortOut(batch, errors, ended);
+  }
+
+  private async read(batch: Batch): Promise<void> {
+    const shown = await this.terraform(batch.folder, ['show', '-json', PLAN], undefined, batch.providers);
+    if (shown.status !== 0) {
+      this.fail(batch.works, `terraform show: ${lastWords(shown)}`, '');
+      return;
+    }
+    const { resource_drift = [], resource_changes = [] } = planJson.parse(JSON.parse(shown.stdout));
+    const of = (host: string, changes: readonly ResourceChange[]): ResourceChange[] =>
+      changes
+        .filter(({ mode, address }) => mode === 'managed' && batch.hostOf(address) === host)
+        .map((each) => ({ ...each, address: each.address.replace(/^module\.m\d+\./, '') }));
+    for (const { host } of batch.works) {
+      const changes = of(host, resource_changes).filter((each) => each.change.actions[0] !== 'no-op');
+      this.readings.set(host, { status: 'planned', drift: of(host, resource_drift), changes });
+    }
+  }
+
+  private sortOut(
+    { works }: Batch,
+    errors: readonly { readonly host: string | undefined; readonly message: string }[],
+    ended: Ended,
+  ): (readonly Work[])[] {
+    const blamed = new Map(
+      errors.flatMap(({ host, message }) => (host === undefined ? [] : [[host, message]])),
+    );
+    for (const [host, message] of blamed)
+      this.fail(
+        works.filter((work) => work.host === host),
+        message,
+        REMEDY,
+      );
+    const others = works.filter(({ host }) => !blamed.has(host));
+    if (blamed.size > 0) return others.length > 0 ? [others] : [];
+    if (works.length > 1) return works.map((work) => [work]);
+    this.fail(works, errors[0]?.message ?? lastWords(ended), REMEDY);
+    return [];
+  }
+
+  private terraform(
+    cwd: string,
+    args: readonly string[],
+    onLine?: (line: string) => void,
+    providers?: string,
+  ): Promise<Ended> {
+    const data = path.join((providers && this.installed.get(providers)) || cwd, '.terraform');
+    return runTerraform(args, { cwd, env: { ...process.env, TF_DATA_DIR: data }, onLine });
+  }
+
+  private fail(works: readonly Work[], message: string, remedy: string): void {
+    for (const { host } of works) this.readings.set(host, { status: 'failed', message, remedy });
+  }
+}
+
+const LOCK_FILE = '.terraform.lock.hcl';
+const VM = 'proxmox_virtual_environment_vm.';
+const REMEDY = 'bin/hostkey doctor';
+
+function parseLine(line: string): z.infer<typeof uiLine> | undefined {
+  try {
+    return uiLine.safeParse(JSON.parse(line)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+const messageOf = ({ summary, detail = '' }: { summary: string; detail?: string }): string =>
+  [summary, detail.split('\n\n')[0]]
+    .join(': ')
+    .replaceAll(/\s+/g, ' ')
+    .replace(/[\s:]+$/, '')
+    .slice(0, 400);
