@@ -2,6 +2,7 @@ import { PrivateKey } from '@cdktf/provider-tls/lib/private-key';
 import { Fn } from 'cdktf';
 import { Construct } from 'constructs';
 import { formatSshPublicKey, parseSshPublicKey } from '../keys/ssh-public-key';
+import { TerraformData } from './terraform-data';
 
 /**
  * The SSH host key of one machine: the one thing that everything else here is derived from.
@@ -34,6 +35,9 @@ export class HostKey extends Construct {
   /** The private key in OpenSSH's format, ending in a line feed. Sensitive; undefined for an adopted key. */
   readonly privateKey: string | undefined;
 
+  /** When the key was made: ISO 8601 in UTC, known after the first apply. Undefined for an adopted key. */
+  readonly madeAt: string | undefined;
+
   private constructor(scope: Construct, id: string, adopted: string | undefined) {
     super(scope, id);
     if (adopted !== undefined) {
@@ -43,5 +47,12 @@ export class HostKey extends Construct {
     const key = new PrivateKey(this, 'ed25519', { algorithm: 'ED25519' });
     this.publicKey = Fn.trimspace(key.publicKeyOpenssh);
     this.privateKey = key.privateKeyOpenssh;
+    // A state tells nobody when a key was made. This does, for as long as the key is the same.
+    const made = new TerraformData(this, 'made', {
+      input: { at: '${plantimestamp()}' },
+      triggersReplace: { fingerprint: key.publicKeyFingerprintSha256 },
+      lifecycle: { ignoreChanges: ['input'] },
+    });
+    this.madeAt = made.output('at');
   }
 }

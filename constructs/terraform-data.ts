@@ -23,6 +23,11 @@ export class TerraformData extends TerraformResource {
     this.attributes = { input, triggers_replace: triggersReplace };
   }
 
+  /** A value of `input`, as the state keeps it. */
+  output(key: string): string {
+    return this.interpolationForAttribute(`output.${key}`).toString();
+  }
+
   protected override synthesizeAttributes(): Record<string, unknown> {
     return this.attributes;
   }

@@ -106,7 +106,7 @@ function notApplied(
 ): Finding[] {
   const { address, type, change } = planned;
   const found = { ...about(host, 'not-applied', 'warning'), resource: address, remedy: deploy(host) };
-  const what = nameOf(host, type, address);
+  const what = nameOf({ ...host, vmId: Number(member(change.before, 'vm_id') ?? host.vmId) }, type, address);
   const { actions } = change;
   if (!actions.includes('update') && !(actions.includes('delete') && actions.includes('create'))) {
     const verb = actions.includes('create')
@@ -117,24 +117,37 @@ function notApplied(
     return [{ ...found, message: `${what} will be ${verb}` }];
   }
   const known = new Set(drift === undefined ? [] : differences(drift).map(({ attribute }) => attribute));
-  const changed = differences(planned).filter(({ attribute }) => !known.has(attribute));
-  const replaced = actions.includes('delete');
-  // What stands on a thing that is gone follows it: one finding is enough.
-  if (changed.every(({ after }) => after === UNKNOWN) && (gone.size > 0 || known.size > 0)) return [];
-  const how = replaced ? `${what} will be REPLACED` : `${what} will be changed`;
-  return changed
-    .filter(({ after }) => !replaced || after !== UNKNOWN)
-    .map(({ attribute, before, after }) => ({
-      ...found,
-      severity: replaced && type === VM ? 'error' : 'warning',
-      attribute,
-      expected: after,
-      actual: before,
-      message: `${attribute} isn't applied: ${how}`,
-    }));
+  const all = differences(planned).filter(({ attribute }) => !known.has(attribute));
+  // What Terraform can't know yet follows from what it does know, which tells more.
+  const told = all.filter(({ after }) => after !== UNKNOWN);
+  if (told.length === 0 && (gone.size > 0 || known.size > 0)) return [];
+  const changed = told.length > 0 ? told : all;
+  if (!actions.includes('delete')) {
+    return changed.map((each) => attributeFinding(found, each, `${what} will be changed`));
+  }
+  const forcing = new Set((change.replace_paths ?? []).map(spelled));
+  const reasons = changed.filter(({ attribute }) =>
+    [...forcing].some((forced) => isWithin(attribute, forced)),
+  );
+  const severity = type === VM ? 'error' : 'warning';
+  return (reasons.length > 0 ? reasons : changed).map((each) =>
+    attributeFinding({ ...found, severity }, each, `${what} will be destroyed and made anew`),
+  );
 }
 
-const nameOf = (host: Host, type: string, address: string): string =>
+const attributeFinding = <Found>(found: Found, { attribute, before, after }: Difference, what: string) => ({
+  ...found,
+  attribute,
+  expected: after,
+  actual: before,
+  message: `${attribute} is written and not applied: ${what}`,
+});
+
+/** A path of the plan's JSON, such as `["memory", 0, "dedicated"]`, as Terraform spells it. */
+const spelled = (steps: readonly (string | number)[]): string =>
+  steps.map((step, i) => (typeof step === 'number' ? `[${step}]` : i === 0 ? step : `.${step}`)).join('');
+
+const nameOf = (host: Pick<Host, 'vmId'>, type: string, address: string): string =>
   type === VM ? `VM ${host.vmId}` : type === SNIPPET ? 'the cloud-init snippet' : address;
 
 const isWithin = (attribute: string, name: string): boolean =>
@@ -182,6 +195,15 @@ function compare(
   const secret = sensitive.includes(true);
   if (unknown === true) return [{ attribute, before: secret ? SENSITIVE : text(before), after: UNKNOWN }];
   if (secret) return same(before, after) ? [] : [{ attribute, before: SENSITIVE, after: SENSITIVE }];
+  // A block that only one side has, such as a second network card, is one thing, too.
+  if (
+    attribute.endsWith(']') &&
+    isNested(before) !== isNested(after) &&
+    isEmpty(isNested(before) ? after : before)
+  ) {
+    const shown = (value: unknown) => (sensitive.some(holdsTrue) ? SENSITIVE : blockText(value));
+    return same(before, after) ? [] : [{ attribute, before: shown(before), after: shown(after) }];
+  }
   const children = new Set([before, after, unknown].flatMap(keysOf));
   if (children.size === 0 || !(isNested(before) || isNested(after) || isNested(unknown))) {
     return same(before, after) ? [] : [{ attribute, before: text(before), after: text(after) }];
@@ -199,6 +221,19 @@ function compare(
 /** A list of plain values, such as tags, is one thing to a reader. */
 const isList = (value: unknown): boolean =>
   value === undefined || value === null || (Array.isArray(value) && !value.some(isNested));
+
+const holdsTrue = (marks: unknown): boolean =>
+  marks === true || (isNested(marks) && Object.values(marks).some(holdsTrue));
+
+const blockText = (value: unknown): string =>
+  isNested(value)
+    ? text(
+        Object.entries(value)
+          .filter(([, member]) => !isEmpty(member) && member !== false && member !== 0)
+          .map(([key, member]) => `${key}=${typeof member === 'string' ? member : JSON.stringify(member)}`)
+          .join(', '),
+      )
+    : text(value);
 
 const isNested = (value: unknown): value is object => typeof value === 'object' && value !== null;
 

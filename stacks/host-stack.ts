@@ -94,6 +94,9 @@ export class HostStack extends TerraformStack {
       recipient,
     );
     this.output('host_public_key', 'The one public host key that the host serves.', hostKey.publicKey);
+    if (hostKey.madeAt !== undefined) {
+      this.output('host_key_made_at', 'When the host key was made.', hostKey.madeAt);
+    }
     this.output(
       'known_hosts',
       'The line for known_hosts.',

@@ -35,6 +35,8 @@ const change = z.looseObject({
   after_unknown: z.unknown().optional(),
   before_sensitive: z.unknown().optional(),
   after_sensitive: z.unknown().optional(),
+  /** What makes a change in place impossible, a path each. */
+  replace_paths: z.array(z.array(z.union([z.string(), z.number()]))).optional(),
 });
 
 const resourceChange = z.looseObject({

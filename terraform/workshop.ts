@@ -62,11 +62,13 @@ const isOutside = (folder: string, of: string): boolean => {
 };
 
 const folders = new Set<string>();
+let watching = false;
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 /** An interrupted run leaves nothing behind either. */
 function atExit(folder: string): void {
-  if (folders.size === 0) {
+  if (!watching) {
+    watching = true;
     process.once('exit', () => {
       for (const each of folders) rmSync(each, { recursive: true, force: true });
     });

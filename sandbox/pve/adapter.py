@@ -211,6 +211,21 @@ class SandboxPve(FakePve):
             self._let_go(vm, split_drive(value)[0])
         self._order_boot(vm)
 
+    async def _config_get(self, request: web.Request) -> web.Response:
+        """The config with what waits for the next start, as PVE answers it unless `current` is set (its API
+        schema, GET /nodes/{node}/qemu/{vmid}/config); fakepve answers the running one."""
+        answer = await super()._config_get(request)
+        vm = self._vm(request, 'VM.Audit')
+        if not vm.pending or request.query.get('current') in ('1', 'true') or 'snapshot' in request.query:
+            return answer
+        data = json.loads(answer.body)['data']
+        for key, value in vm.pending.items():
+            if value is None:
+                data.pop(key, None)
+            else:
+                data[key] = str(value) if key == 'memory' else value
+        return web.json_response({'data': data})
+
     def _placed_drive(self, vm: FakeVm, user: str, key: str, value: str) -> str:
         """A drive that names a storage only gets its volume: `vm-283-cloudinit`, or the next free disk."""
         volume, options = split_drive(value)
