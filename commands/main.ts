@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { addDriftCommand } from './drift';
 import { addSopsCommands } from './sops';
 
 /**
@@ -21,6 +22,7 @@ function createProgram(): Command {
     .addHelpText('after', HELP)
     .showHelpAfterError('(hostkey --help tells what there is)')
     .exitOverride();
+  addDriftCommand(program);
   addSopsCommands(program);
   return program;
 }
