@@ -1,6 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Check } from '../drift/report';
+import { findDrift } from '../drift/drift';
+import { CHECKS, type Check, EXIT_CODES } from '../drift/report';
+import { version } from '../package.json';
 import { type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
+import { progress } from './progress';
+import { writeReport } from './write-report';
 
 const HELP = `
 Looks, and changes nothing: no state is written, no lock held, no plan left behind, and no file of the repository
@@ -34,9 +38,7 @@ export function addDriftCommand(program: Command): void {
   withFleet(program.command('drift'))
     .description('tell whether fleet.yaml, the states, Proxmox, sshd and the secrets still agree')
     .argument('[hosts...]', 'only these hosts')
-    .addOption(
-      new Option('--skip <checks...>', 'leave these out').choices(['terraform', 'rules', 'live', 'secrets']),
-    )
+    .addOption(new Option('--skip <checks...>', 'leave these out').choices(CHECKS))
     .option('--shard <i/n>', 'only the i-th of n parts of the fleet', shard)
     .addOption(
       new Option('--format <format>', 'how to write the report')
@@ -60,11 +62,6 @@ function shard(text: string): { index: number; of: number } {
 
 async function run(names: readonly string[], options: Options): Promise<void> {
   const fleet = loadFleetFor(options);
-  const { findDrift } = require('../drift/drift') as typeof import('../drift/drift');
-  const { EXIT_CODES } = require('../drift/report') as typeof import('../drift/report');
-  const { writeReport } = require('./write-report') as typeof import('./write-report');
-  const { progress } = require('./progress') as typeof import('./progress');
-  const { version } = require('../package.json') as { version: string };
   const hosts = hostsNamed(fleet, names);
   const { say, done } = progress();
   try {

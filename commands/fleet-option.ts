@@ -1,5 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Fleet, Host } from '../fleet/fleet';
+import { loadFleet } from '../fleet/load';
+import { didYouMean, show } from '../fleet/problem';
 
 /** What every command that reads the fleet takes. */
 export interface FleetOptions {
@@ -13,13 +15,12 @@ export function withFleet(command: Command): Command {
 }
 
 /** An error whose message is all that a person needs: the program prints it and ends with 1. */
-export class CommandError extends Error {
+class CommandError extends Error {
   override readonly name = 'CommandError';
 }
 
 /** @throws FleetError with everything that is wrong in the file. */
 export function loadFleetFor({ fleet }: FleetOptions): Fleet {
-  const { loadFleet } = require('../fleet/load') as typeof import('../fleet/load');
   return loadFleet(fleet ?? process.env.HOSTKEY_FLEET ?? 'fleet.yaml');
 }
 
@@ -29,7 +30,6 @@ export function loadFleetFor({ fleet }: FleetOptions): Fleet {
  * @throws CommandError for a name that is no host's.
  */
 export function hostsNamed(fleet: Fleet, names: readonly string[]): readonly Host[] {
-  const { didYouMean, show } = require('../fleet/problem') as typeof import('../fleet/problem');
   const known = fleet.hosts.map(({ name }) => name);
   for (const name of names) {
     if (known.includes(name)) continue;

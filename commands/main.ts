@@ -1,20 +1,30 @@
 import { Command, CommanderError } from 'commander';
-import { addDriftCommand } from './drift';
-import { addSopsCommands } from './sops';
 
 /**
- * The `hostkey` program. A command is a file beside this one: a function that adds it to the program, and an action
- * that loads what it needs only when it runs, because Terraform starts this program once for every host.
+ * The `hostkey` program. A command is a file beside this one: a function that adds it to the program.
+ *
+ * Only the command that is asked for is loaded, since Terraform starts this program once for every host; help, and
+ * what isn't known, loads them all. (`require`: `import()` would bypass tsx's loader.)
  */
+type Add = (program: Command) => void;
 
-/** 0: done, or nothing was to do. 1: it couldn't be done. 2: it was called wrongly. */
-const USAGE_ERROR = 2;
+const COMMANDS: Readonly<Record<string, () => Add>> = {
+  list: () => (require('./list') as typeof import('./list')).addListCommand,
+  verify: () => (require('./verify') as typeof import('./verify')).addVerifyCommand,
+  'known-hosts': () => (require('./known-hosts') as typeof import('./known-hosts')).addKnownHostsCommand,
+  drift: () => (require('./drift') as typeof import('./drift')).addDriftCommand,
+  sops: () => (require('./sops') as typeof import('./sops')).addSopsCommands,
+};
+
+/** EX_USAGE of sysexits.h: 2 means drift, and a scheduled job must not take a misspelt option for that. */
+const USAGE_ERROR = 64;
 
 const HELP = `
-Exit codes: 0 done, 1 could not be done (the message says why), 2 called wrongly.
+Exit codes: 0 done and well; 1 could not be done, or could not be told (the message says why); 2 something differs
+(drift, verify, secrets check, doctor); 64 called wrongly.
 Each command explains itself: hostkey COMMAND --help`;
 
-function createProgram(): Command {
+function createProgram([name = '']: readonly string[]): Command {
   const program = new Command('hostkey')
     .description(
       'Deterministic SSH host keys for Proxmox VMs, and the sops recipients that follow from them.',
@@ -22,15 +32,15 @@ function createProgram(): Command {
     .addHelpText('after', HELP)
     .showHelpAfterError('(hostkey --help tells what there is)')
     .exitOverride();
-  addDriftCommand(program);
-  addSopsCommands(program);
+  const asked = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]] : Object.values(COMMANDS);
+  for (const load of asked) load?.()(program);
   return program;
 }
 
 /** Sub-commands inherit `exitOverride` only if they are made after it is set, as they are above. */
 async function main(args: readonly string[]): Promise<number> {
   try {
-    await createProgram().parseAsync([...args], { from: 'user' });
+    await createProgram(args).parseAsync([...args], { from: 'user' });
     return Number(process.exitCode ?? 0);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_ERROR;

@@ -5,8 +5,8 @@ import { sharedFoldersOf } from '../fleet/folders';
 import { loadFleet } from '../fleet/load';
 import { FleetError } from '../fleet/problem';
 import { type HostEntry, HostEntryError } from '../sops/entry';
-import { updateRootRules } from '../sops/root-file';
 import { applyHosts, type HostsEdit, recipientIn } from '../sops/rules';
+import { updateTextFile } from '../sops/text-file';
 import { isExpected, outcomeText, printWarnings, reportError } from './sops-change';
 
 /** What `hostkey sops apply --all` does, once the command line is read. */
@@ -27,7 +27,7 @@ const FILE = '.sops.yaml';
 export async function applyAll(request: Request): Promise<number> {
   try {
     const fleet = loadFleet(request.fleet);
-    const result = await updateRootRules(join(fleet.root, FILE), (text) => applyDeployed(text, fleet));
+    const result = await updateTextFile(join(fleet.root, FILE), (text) => applyDeployed(text, fleet));
     report(request, result);
     return 0;
   } catch (error) {

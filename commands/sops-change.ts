@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 import pc from 'picocolors';
 import { checkHostName, type HostEntry, HostEntryError } from '../sops/entry';
-import { RootFileError, updateRootRules } from '../sops/root-file';
 import { applyHost, type Edit, leaveFolder, removeHost } from '../sops/rules';
+import { TextFileError, updateTextFile } from '../sops/text-file';
 import { SopsRulesError } from '../sops/yaml-text';
 
 /** What `hostkey sops apply` and `remove` do, once the command line is read. */
@@ -26,7 +26,7 @@ export async function changeRootRules(action: 'apply' | 'remove', request: Reque
   const file = join(request.root, FILE);
   try {
     const { host, edit, recipient } = await plan(action, request);
-    const result = await updateRootRules(file, edit);
+    const result = await updateTextFile(file, edit);
     report(request, host, result, recipient);
     return 0;
   } catch (error) {
@@ -143,11 +143,11 @@ export function outcomeText(outcome: Edit<unknown>['outcome'], recipient: string
   return outcome === 'added' || outcome === 'updated' ? `${outcome} (recipient ${recipient})` : outcome;
 }
 
-type Expected = SopsRulesError | RootFileError | HostEntryError;
+type Expected = SopsRulesError | TextFileError | HostEntryError;
 
 /** Whether an error is about what it was given to work on, and its message is all that a person needs. */
 export function isExpected(error: unknown): error is Expected {
-  return error instanceof SopsRulesError || error instanceof RootFileError || error instanceof HostEntryError;
+  return error instanceof SopsRulesError || error instanceof TextFileError || error instanceof HostEntryError;
 }
 
 export function reportError({ json }: Pick<Request, 'json'>, error: Error): void {

@@ -2,12 +2,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Fleet, Host } from '../fleet/fleet';
 import { fingerprint } from '../keys/ssh-public-key';
+import { verifyHosts } from '../live/verify';
 import { planStacks } from '../terraform/plan';
 import { ProgramError } from '../terraform/program';
 import { parseState, readingOf, readStateTexts, type StateReading, type StateText } from '../terraform/state';
 import { synthesize } from '../terraform/synth';
 import { Workshop } from '../terraform/workshop';
 import { accept } from './ignore';
+import { liveFindings } from './live';
 import { notDeployed, planFindings } from './plan';
 import { CHECKS, type Check, type DriftReport, type Finding, type HostReport, statusOf } from './report';
 
@@ -52,7 +54,7 @@ export async function findDrift(fleet: Fleet, options: DriftOptions): Promise<Dr
   const looks: Record<Check, (look: Look) => Promise<readonly Finding[]>> = {
     terraform: (each) => terraformFindings(each, repository),
     rules: async () => [],
-    live: async () => [],
+    live: lookAtHosts,
     secrets: async () => [],
   };
   const found = await Promise.all(
@@ -116,6 +118,18 @@ async function guarded(
       remedy,
     }));
   }
+}
+
+async function lookAtHosts({ hosts, states, say }: Look): Promise<readonly Finding[]> {
+  // A host without a state is told of once, as not deployed or unreadable.
+  const deployed = hosts.filter(({ name }) => states.get(name)?.status === 'deployed');
+  let scanned = 0;
+  const onScan = () => say(`scanned ${++scanned} of ${deployed.length} hosts`);
+  const verdicts = await verifyHosts(deployed, states, { onScan });
+  return deployed.flatMap((host) => {
+    const verdict = verdicts.get(host.name);
+    return verdict === undefined ? [] : liveFindings(host, verdict);
+  });
 }
 
 async function terraformFindings(look: Look, repository: string): Promise<readonly Finding[]> {

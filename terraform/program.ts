@@ -14,7 +14,7 @@ export class ProgramError extends Error {
 }
 
 /** Terraform, or what `TERRAFORM_BINARY_NAME` names instead, as cdktf has it. */
-export const terraformProgram = (): string => process.env.TERRAFORM_BINARY_NAME || 'terraform';
+const terraformProgram = (): string => process.env.TERRAFORM_BINARY_NAME || 'terraform';
 
 /** How a program ended. Its output may hold secrets: only what has been looked through is handed on. */
 export interface Ended {

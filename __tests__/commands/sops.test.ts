@@ -166,7 +166,7 @@ shared:
   });
 
   test('takes no entry beside it', () => {
-    expect(all('--entry', 'x.json')).toMatchObject({ status: 2, stdout: '' });
+    expect(all('--entry', 'x.json')).toMatchObject({ status: 64, stdout: '' });
   });
 });
 
@@ -211,12 +211,12 @@ test('a file that it cannot edit: the place, and nothing changed', () => {
   expect(content()).toBe('creation_rules: 1\n');
 });
 
-test('help exits with 0, wrong usage with 2', () => {
+test('help exits with 0, wrong usage with 64', () => {
   const help = hostkey(['sops', 'apply', '--help']);
   expect(help).toMatchObject({ status: 0, stderr: '' });
   expect(help.stdout).toContain('HOSTKEY_SOPS_ENTRY');
   expect(hostkey(['--help']).status).toBe(0);
   for (const args of [[], ['nonsense'], ['sops', 'nonsense'], ['sops', 'apply', '--nonsense']]) {
-    expect(hostkey(args)).toMatchObject({ status: 2, stdout: '' });
+    expect(hostkey(args)).toMatchObject({ status: 64, stdout: '' });
   }
 });

@@ -6,8 +6,8 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { HostEntry } from '../../sops/entry';
-import { updateRootRules } from '../../sops/root-file';
 import { applyHost, type Edit, removeHost } from '../../sops/rules';
+import { updateTextFile } from '../../sops/text-file';
 import { entryOf } from '../sops/entries';
 
 const ROOT = path.resolve(__dirname, '../..');
@@ -26,8 +26,8 @@ afterEach(() => {
 });
 
 const put = (entry: HostEntry, waiting = {}) =>
-  updateRootRules(file, (text) => applyHost(text, entry), waiting);
-const drop = (host: string) => updateRootRules(file, (text) => removeHost(text ?? '', host));
+  updateTextFile(file, (text) => applyHost(text, entry), waiting);
+const drop = (host: string) => updateTextFile(file, (text) => removeHost(text ?? '', host));
 const content = () => fs.readFileSync(file, 'utf8');
 const names = () => fs.readdirSync(folder).sort();
 
@@ -73,7 +73,7 @@ describe('the file', () => {
     fs.mkdirSync(file);
     await expect(put(entryOf('a'))).rejects.toThrow('is not a file');
     await expect(
-      updateRootRules(`${folder}/no/.sops.yaml`, (t) => applyHost(t, entryOf('a'))),
+      updateTextFile(`${folder}/no/.sops.yaml`, (t) => applyHost(t, entryOf('a'))),
     ).rejects.toThrow(`the folder ${folder}/no doesn't exist`);
   });
 
@@ -92,7 +92,7 @@ describe('the file', () => {
   test('is read again where an editor saved it meanwhile', async () => {
     fs.writeFileSync(file, PEOPLE);
     let calls = 0;
-    await updateRootRules(file, (text): Edit<string> => {
+    await updateTextFile(file, (text): Edit<string> => {
       if (calls++ === 0) fs.writeFileSync(file, `${PEOPLE}# saved\n`);
       return applyHost(text, entryOf('mqtt-01'));
     });

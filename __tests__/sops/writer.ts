@@ -1,5 +1,5 @@
-import { updateRootRules } from '../../sops/root-file';
 import { applyHost, removeHost } from '../../sops/rules';
+import { updateTextFile } from '../../sops/text-file';
 import { entryOf } from './entries';
 
 /**
@@ -8,7 +8,7 @@ import { entryOf } from './entries';
 async function main(file: string): Promise<void> {
   const entry = entryOf('mqtt-01', { shared: ['secrets/shared/mqtt'] });
   for (let round = 0; ; round++) {
-    await updateRootRules(
+    await updateTextFile(
       file,
       (text) => (round % 2 === 0 ? applyHost(text, entry) : removeHost(text ?? '', entry.host)),
       { stale: 200 },

@@ -3,12 +3,17 @@ import { basename, dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lock } from 'proper-lockfile';
 import writeFileAtomic from 'write-file-atomic';
-import type { Edit } from './rules';
 import { SopsRulesError } from './yaml-text';
 
 /** The root file can't be read, locked or written. */
-export class RootFileError extends Error {
-  override readonly name = 'RootFileError';
+export class TextFileError extends Error {
+  override readonly name = 'TextFileError';
+}
+
+/** What an edit made of a text; `undefined` stands for no file. */
+interface TextEdit {
+  readonly text: string | undefined;
+  readonly changed: boolean;
 }
 
 /** How long to wait for others; the defaults suit Terraform, which applies many hosts at once. */
@@ -28,9 +33,9 @@ const MAX_LINKS = 40;
  * everybody else, and a machine that loses power, sees the old file or the new one. A symlink stays one: what it
  * points to is edited. Where the edit says `undefined`, the file is removed.
  *
- * @throws RootFileError for what the file system refuses, SopsRulesError for what is in the file.
+ * @throws TextFileError for what the file system refuses, SopsRulesError for what is in the file.
  */
-export async function updateRootRules<Result extends Edit<string | undefined>>(
+export async function updateTextFile<Result extends TextEdit>(
   file: string,
   edit: (text: string | undefined) => Result,
   waiting: Waiting = {},
@@ -45,12 +50,12 @@ export async function updateRootRules<Result extends Edit<string | undefined>>(
     }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (error instanceof SopsRulesError || error instanceof RootFileError || code === undefined) throw error;
-    throw new RootFileError(`${file} can't be updated: ${message}`);
+    if (error instanceof SopsRulesError || error instanceof TextFileError || code === undefined) throw error;
+    throw new TextFileError(`${file} can't be updated: ${message}`);
   }
 }
 
-async function rewrite<Result extends Edit<string | undefined>>(
+async function rewrite<Result extends TextEdit>(
   target: string,
   edit: (text: string | undefined) => Result,
   held: () => boolean,
@@ -59,13 +64,13 @@ async function rewrite<Result extends Edit<string | undefined>>(
     const old = await read(target);
     const result = edit(old && decode(target, old));
     if (!result.changed) return result;
-    if (!held()) throw new RootFileError(`the lock of ${target} was lost; nothing was changed, run it again`);
+    if (!held()) throw new TextFileError(`the lock of ${target} was lost; nothing was changed, run it again`);
     if (!same(old, await read(target))) continue;
     if (result.text === undefined) await fs.unlink(target);
     else await writeFileAtomic(target, result.text);
     return result;
   }
-  throw new RootFileError(`${target} changes faster than it can be edited; nothing was changed`);
+  throw new TextFileError(`${target} changes faster than it can be edited; nothing was changed`);
 }
 
 async function read(target: string): Promise<Buffer | undefined> {
@@ -125,17 +130,17 @@ async function followLinks(file: string): Promise<string> {
       throw error;
     });
     if (stat && !stat.isSymbolicLink()) {
-      if (!stat.isFile()) throw new RootFileError(`${file} is not a file`);
+      if (!stat.isFile()) throw new TextFileError(`${file} is not a file`);
       return path;
     }
     if (!stat) {
       const folder = await fs.stat(dirname(path)).catch(() => undefined);
-      if (!folder?.isDirectory()) throw new RootFileError(`the folder ${dirname(path)} doesn't exist`);
+      if (!folder?.isDirectory()) throw new TextFileError(`the folder ${dirname(path)} doesn't exist`);
       return path;
     }
     path = resolve(dirname(path), await fs.readlink(path));
   }
-  throw new RootFileError(`${file} is a symlink that leads back to itself`);
+  throw new TextFileError(`${file} is a symlink that leads back to itself`);
 }
 
 type Release = (() => Promise<void>) & { readonly held: () => boolean };
@@ -166,7 +171,7 @@ async function acquire(target: string, { stale = 10_000, patience = 120_000 }: W
     }
     if (await isStale(path, stale)) await takeOver(target, path, stale);
     if (Date.now() > deadline) {
-      throw new RootFileError(
+      throw new TextFileError(
         `${path} has been held by another process for ${Math.round(patience / 1000)} s; if none is at work, remove that folder`,
       );
     }

@@ -1,0 +1,91 @@
+import { mkdirSync } from 'node:fs';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import type { Command } from 'commander';
+import type { Fleet, Host } from '../fleet/fleet';
+import { knownHostsNames } from '../keys/known-hosts';
+import { withKnownHosts } from '../keys/known-hosts-file';
+import { formatSshPublicKey } from '../keys/ssh-public-key';
+import { updateTextFile } from '../sops/text-file';
+import { readStates, type StateReading } from '../terraform/state';
+import { type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
+
+const HELP = `
+The keys come from the states, so nobody ever has to answer "yes" to a fingerprint. Each host is known by its name, its
+aliases, its addresses and hosts.<name>.ssh of fleet.yaml.
+
+With --write a file is brought up to date: other keys for these names go, in hashed lines, too, and everything else
+keeps its bytes. Then ssh needs no question asked:
+
+  hostkey known-hosts --write known_hosts
+  ssh -o UserKnownHostsFile=known_hosts -o StrictHostKeyChecking=yes mqtt-01
+
+Exit codes: 0 done; 1 a state could not be read, or a host that was named is not deployed.`;
+
+interface Options extends FleetOptions {
+  readonly write?: string | true;
+  readonly hash?: boolean;
+  readonly json?: boolean;
+}
+
+/** Adds `hostkey known-hosts`. */
+export function addKnownHostsCommand(program: Command): void {
+  withFleet(program.command('known-hosts'))
+    .description("print the hosts' lines for known_hosts, or bring a file up to date")
+    .argument('[hosts...]', 'only these hosts')
+    .option('--write [file]', 'bring a file up to date (default: ~/.ssh/known_hosts)')
+    .option('--hash', 'hide the names, as HashKnownHosts does')
+    .option('--json', 'print the result as JSON')
+    .addHelpText('after', HELP)
+    .action(run);
+}
+
+async function run(names: readonly string[], options: Options): Promise<void> {
+  const fleet = loadFleetFor(options);
+  const hosts = hostsNamed(fleet, names);
+  const states = await readStates(fleet, hosts);
+  const wanted = hosts.flatMap((host) => wantedOf(host, states.get(host.name)));
+  const hash = options.hash ?? false;
+  const missing = tellMissing(fleet, hosts, states, names.length > 0);
+  if (missing) process.exitCode = 1;
+  if (options.write === undefined) {
+    const { text } = withKnownHosts('', wanted, hash);
+    const lines = text.split('\n').filter((line) => line !== '');
+    process.stdout.write(options.json ? `${JSON.stringify({ lines }, null, 2)}\n` : text);
+    return;
+  }
+  const file = options.write === true ? path.join(homedir(), '.ssh', 'known_hosts') : options.write;
+  mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+  const { changed } = await updateTextFile(file, (text = '') => withKnownHosts(text, wanted, hash));
+  const what = changed ? `${file}: ${wanted.length} hosts brought up to date` : `${file}: nothing to change`;
+  process.stdout.write(
+    options.json ? `${JSON.stringify({ file, changed, hosts: wanted.length })}\n` : `${what}\n`,
+  );
+}
+
+function wantedOf(host: Host, reading: StateReading | undefined) {
+  if (reading?.status !== 'deployed') return [];
+  const names = knownHostsNames(host.knownAs, host.ssh.port).split(',');
+  return [{ names, key: formatSshPublicKey(reading.state.key) }];
+}
+
+/** @returns whether that is a failure. */
+function tellMissing(
+  { file }: Fleet,
+  hosts: readonly Host[],
+  states: ReadonlyMap<string, StateReading>,
+  named: boolean,
+): boolean {
+  let failed = false;
+  for (const { name } of hosts) {
+    const reading = states.get(name) ?? { status: 'absent' };
+    if (reading.status === 'deployed') continue;
+    failed ||= named || reading.status === 'unreadable';
+    const why =
+      reading.status === 'unreadable'
+        ? `${reading.message}; ${reading.remedy}`
+        : `not deployed, so it has no key yet; npx cdktf deploy ${name}`;
+    process.stderr.write(`hostkey: ${name} of ${file} left out: ${why}\n`);
+  }
+  return failed;
+}

@@ -1,0 +1,76 @@
+import type { Host } from '../fleet/fleet';
+import { fingerprint, formatSshPublicKey, type SshPublicKey } from '../keys/ssh-public-key';
+import type { StateReading } from '../terraform/state';
+import type { Scan, Silence } from './scan';
+
+/** How what a host serves compares with what the state says it has. */
+export type Verdict =
+  | { readonly status: 'same'; readonly key: SshPublicKey }
+  /** It serves the right key, and others beside it that nobody declared. */
+  | { readonly status: 'extra'; readonly key: SshPublicKey; readonly others: readonly SshPublicKey[] }
+  /** It serves another ed25519 key, or none. */
+  | { readonly status: 'different'; readonly key: SshPublicKey; readonly served: readonly SshPublicKey[] }
+  /** It could not be told. */
+  | { readonly status: 'unknown'; readonly message: string; readonly remedy: string }
+  /** `started: false`: nobody expects it to answer. */
+  | { readonly status: 'off' };
+
+/** Compares a scan with the state's key. The network is never asked what the key should be. */
+export function compare(host: Host, state: StateReading, scan: Scan | undefined): Verdict {
+  if (!host.started) return { status: 'off' };
+  if (state.status === 'absent') {
+    return {
+      status: 'unknown',
+      message: 'it was never deployed, so there is no key to compare with',
+      remedy: `npx cdktf deploy ${host.name}`,
+    };
+  }
+  if (state.status === 'unreadable') {
+    return { status: 'unknown', message: state.message, remedy: state.remedy };
+  }
+  if (scan === undefined) return { status: 'unknown', message: 'it was not scanned', remedy: '' };
+  if (scan.status === 'silent') return { status: 'unknown', ...explain(host, scan.why) };
+  const { key } = state.state;
+  const isDeclared = (served: SshPublicKey) => formatSshPublicKey(served) === formatSshPublicKey(key);
+  if (!scan.keys.some(isDeclared)) return { status: 'different', key, served: scan.keys };
+  const others = scan.keys.filter((served) => !isDeclared(served));
+  // A host that made its own keys made the other types, too; where ours were injected, nobody made others.
+  return others.length === 0 || host.hostKey.source === 'public'
+    ? { status: 'same', key }
+    : { status: 'extra', key, others };
+}
+
+function explain({ ssh: { address, port }, name }: Host, why: Silence): { message: string; remedy: string } {
+  const where = `${address} port ${port}`;
+  const wait = `hostkey verify ${name} --wait 120`;
+  switch (why) {
+    case 'refused':
+      return {
+        message: `${where} refuses the connection: it may be booting, or its sshd is off`,
+        remedy: `wait for it: ${wait}`,
+      };
+    case 'timeout':
+      return {
+        message: `${where} doesn't answer in time: it is off, a firewall drops what is sent, or it hangs`,
+        remedy: `is it running? Else wait for it: ${wait}`,
+      };
+    case 'unreachable':
+      return {
+        message: `there is no way to ${where} from this machine`,
+        remedy: `connect the network, or write hosts.${name}.ssh into fleet.yaml`,
+      };
+    case 'unknown-name':
+      return {
+        message: `the name ${address} leads nowhere`,
+        remedy: `give it a DNS entry, or write hosts.${name}.ssh.address into fleet.yaml`,
+      };
+    case 'not-ssh':
+      return {
+        message: `something answers at ${where}, and serves no host key`,
+        remedy: `is this the right port? Else look at the guest: journalctl -u ssh (or sshd)`,
+      };
+  }
+}
+
+/** A key as people compare it: type and fingerprint. */
+export const shownKey = (key: SshPublicKey): string => `${key.type} ${fingerprint(key)}`;
