@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Fleet, Host } from '../fleet/fleet';
 import { fingerprint } from '../keys/ssh-public-key';
 import { verifyHosts } from '../live/verify';
+import { CreationRulesError } from '../sops/creation-rules';
 import { planStacks } from '../terraform/plan';
 import { ProgramError } from '../terraform/program';
 import { parseState, readingOf, readStateTexts, type StateReading, type StateText } from '../terraform/state';
@@ -12,6 +13,8 @@ import { accept } from './ignore';
 import { liveFindings } from './live';
 import { notDeployed, planFindings } from './plan';
 import { CHECKS, type Check, type DriftReport, type Finding, type HostReport, statusOf } from './report';
+import { rulesFindings, uncommitted } from './rules';
+import { secretFindings } from './secrets';
 
 export interface DriftOptions {
   /** The folder with cdktf.json. @default the working directory */
@@ -36,6 +39,8 @@ interface Look {
   readonly states: ReadonlyMap<string, StateReading>;
   /** Whether to look also at what concerns no host in particular. */
   readonly whole: boolean;
+  /** Whether to look at what several hosts share: one part of a fleet does. */
+  readonly shared: boolean;
   readonly say: (text: string) => void;
 }
 
@@ -50,21 +55,22 @@ export async function findDrift(fleet: Fleet, options: DriftOptions): Promise<Dr
   const texts = await readStateTexts(fleet, hosts);
   const states = new Map([...texts].map(([host, text]) => [host, readingOf(text)]));
   const whole = options.hosts === undefined && (shard === undefined || shard.index === 1);
-  const look: Look = { fleet, hosts, texts, states, whole, say };
+  const shared = whole || shard === undefined;
+  const look: Look = { fleet, hosts, texts, states, whole, shared, say };
   const looks: Record<Check, (look: Look) => Promise<readonly Finding[]>> = {
     terraform: (each) => terraformFindings(each, repository),
-    rules: async () => [],
+    rules: lookAtRules,
     live: lookAtHosts,
-    secrets: async () => [],
+    secrets: lookAtSecrets,
   };
   const found = await Promise.all(
     CHECKS.filter((check) => !skip.includes(check)).map((check) => guarded(check, look, looks[check])),
   );
   const today = started.toISOString().slice(0, 10);
   const { findings, rules } = accept(found.flat(), fleet, today, new Set(hosts.map(({ name }) => name)));
-  const all = [...findings, ...rules];
+  const all = [...withoutEcho(findings), ...rules];
   const reports = hosts.map((host) => reportOf(host, all, states.get(host.name)));
-  const others = all.filter(({ host }) => host === undefined || !hosts.some(({ name }) => name === host));
+  const others = all.filter(({ host }) => host === undefined);
   return {
     version: 1,
     tool,
@@ -77,6 +83,14 @@ export async function findDrift(fleet: Fleet, options: DriftOptions): Promise<Dr
     hosts: reports,
     findings: others,
   };
+}
+
+/** A file that is wrong needn't be committed. */
+function withoutEcho(findings: readonly Finding[]): readonly Finding[] {
+  const wrong = new Set(
+    findings.filter(({ kind }) => kind !== 'not-committed').map(({ resource }) => resource),
+  );
+  return findings.filter(({ kind, resource }) => kind !== 'not-committed' || !wrong.has(resource));
 }
 
 /** Every `of`-th host, so that hosts that stand together in the file don't all fall to one runner. */
@@ -117,6 +131,25 @@ async function guarded(
       message,
       remedy,
     }));
+  }
+}
+
+async function lookAtRules({ fleet, hosts, states, whole }: Look): Promise<readonly Finding[]> {
+  const open = uncommitted(fleet, hosts).filter(({ host }) => whole || host !== undefined);
+  return [...rulesFindings(fleet, hosts, states), ...open];
+}
+
+async function lookAtSecrets({ fleet, hosts, states, whole, shared }: Look): Promise<readonly Finding[]> {
+  try {
+    const found = secretFindings(
+      fleet,
+      states,
+      whole ? {} : { hosts: new Set(hosts.map(({ name }) => name)) },
+    );
+    return found.filter(({ host }) => host !== undefined || shared);
+  } catch (error) {
+    if (error instanceof CreationRulesError) throw new ProgramError(error.message, 'edit .sops.yaml');
+    throw error;
   }
 }
 

@@ -80,7 +80,8 @@ export function applyHost(text: string | undefined, entry: HostEntry, file = FIL
 
 /** What an edit made of a text for many hosts, and of each of them. */
 export interface HostsEdit extends Edit<string | undefined> {
-  readonly hosts: readonly (Pick<HostEntry, 'host' | 'recipient'> & Pick<Edit<string>, 'outcome'>)[];
+  readonly hosts: readonly (Pick<HostEntry, 'host' | 'recipient'> &
+    Pick<Edit<string>, 'outcome' | 'warnings'>)[];
 }
 
 /**
@@ -96,16 +97,18 @@ export function applyHosts(text: string | undefined, entries: readonly HostEntry
     rules = step.after;
   }
   const changed = rules.source !== (text ?? '');
+  const hosts = steps.map((step) => ({
+    host: step.wanted.host,
+    recipient: step.wanted.recipient,
+    outcome: outcomeOf(step),
+    warnings: warningsOf(step, rules),
+  }));
   return {
     text: changed ? rules.source : text,
     changed,
     outcome: !changed ? 'unchanged' : text === undefined ? 'added' : 'updated',
-    warnings: steps.flatMap((step) => warningsOf(step, rules)),
-    hosts: steps.map((step) => ({
-      host: step.wanted.host,
-      recipient: step.wanted.recipient,
-      outcome: outcomeOf(step),
-    })),
+    warnings: hosts.flatMap(({ warnings }) => warnings),
+    hosts,
   };
 }
 
