@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { findDrift } from '../drift/drift';
 import { CHECKS, type Check, EXIT_CODES } from '../drift/report';
+import { REPORT_FORMATS, type ReportFormat } from '../drift/reports/format';
 import { version } from '../package.json';
 import { type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
 import { progress } from './progress';
@@ -27,7 +28,7 @@ Examples:
 interface Options extends FleetOptions {
   readonly skip?: readonly Check[];
   readonly shard?: { readonly index: number; readonly of: number };
-  readonly format: string;
+  readonly format: ReportFormat;
   readonly json?: boolean;
   readonly output?: string;
   readonly verbose?: boolean;
@@ -41,9 +42,7 @@ export function addDriftCommand(program: Command): void {
     .addOption(new Option('--skip <checks...>', 'leave these out').choices(CHECKS))
     .option('--shard <i/n>', 'only the i-th of n parts of the fleet', shard)
     .addOption(
-      new Option('--format <format>', 'how to write the report')
-        .choices(['table', 'json', 'markdown', 'github', 'junit', 'html'])
-        .default('table'),
+      new Option('--format <format>', 'how to write the report').choices(REPORT_FORMATS).default('table'),
     )
     .option('--json', 'the same as --format json')
     .option('-o, --output <file>', 'write the report to a file instead of standard output')

@@ -15,7 +15,7 @@ export function withFleet(command: Command): Command {
 }
 
 /** An error whose message is all that a person needs: the program prints it and ends with 1. */
-class CommandError extends Error {
+export class CommandError extends Error {
   override readonly name = 'CommandError';
 }
 

@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, () => Add>> = {
   verify: () => (require('./verify') as typeof import('./verify')).addVerifyCommand,
   'known-hosts': () => (require('./known-hosts') as typeof import('./known-hosts')).addKnownHostsCommand,
   drift: () => (require('./drift') as typeof import('./drift')).addDriftCommand,
+  report: () => (require('./report') as typeof import('./report')).addReportCommand,
   secrets: () => (require('./secrets') as typeof import('./secrets')).addSecretsCommands,
   sops: () => (require('./sops') as typeof import('./sops')).addSopsCommands,
 };

@@ -1,15 +1,18 @@
+import pc from 'picocolors';
 import { sync as writeFileAtomic } from 'write-file-atomic';
 import type { DriftReport } from '../drift/report';
+import { formatReport, type ReportFormat } from '../drift/reports/format';
 
-interface Target {
-  readonly format: string;
+export interface Target {
+  readonly format: ReportFormat;
   readonly output?: string;
   readonly verbose?: boolean;
 }
 
 /** Prints a report, or writes it to a file. */
-export function writeReport(report: DriftReport, { output }: Target): void {
-  const text = `${JSON.stringify(report, null, 2)}\n`;
+export function writeReport(report: DriftReport, { format, output, verbose }: Target): void {
+  const colour = output === undefined && pc.isColorSupported && process.stdout.isTTY;
+  const text = formatReport(report, format, { colour, verbose });
   if (output === undefined) process.stdout.write(text);
   else writeFileAtomic(output, text);
 }

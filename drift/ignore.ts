@@ -16,11 +16,11 @@ export interface Accepted {
  * What could not be told is never accepted: nobody knows what it is.
  *
  * @param today The day in UTC, `YYYY-MM-DD`.
- * @param looked The hosts that were looked at; a rule for another one can't be judged.
+ * @param looked The hosts that were looked at; a rule for others can't be judged.
  */
 export function accept(
   findings: readonly Finding[],
-  { ignoredDrift, file }: Pick<Fleet, 'ignoredDrift' | 'file'>,
+  { ignoredDrift, file, hosts }: Pick<Fleet, 'ignoredDrift' | 'file' | 'hosts'>,
   today: string,
   looked: ReadonlySet<string>,
 ): Accepted {
@@ -40,7 +40,7 @@ export function accept(
         severity === 'unknown' && (rule.host === '*' || (host ?? rule.host) === rule.host),
     );
   const rules = ignoredDrift
-    .filter(({ host }) => host === '*' || looked.has(host))
+    .filter(({ host }) => (host === '*' ? hosts.every(({ name }) => looked.has(name)) : looked.has(host)))
     .flatMap((rule) => {
       if (rule.expires < today && used.has(rule)) return [expired(rule, file)];
       // Where something could not be looked at, a rule may match there.

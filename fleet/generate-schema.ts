@@ -1,36 +1,48 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import { driftReportSchema } from '../drift/report';
 import { fleetSchema } from './schema';
 
 /**
- * Generates `fleet.schema.json`, by which editors complete and check `fleet.yaml`:
+ * Generates the JSON schemas that are committed, from those that the program itself checks by:
  *
  *     node bin/run fleet/generate-schema.ts [--check]
  *
- * With `--check` it writes nothing, and exits with 1 where the file is stale.
+ * With `--check` it writes nothing, and exits with 1 where a file is stale.
  */
-const FILE = path.join(__dirname, '..', 'fleet.schema.json');
+const SCHEMAS: Readonly<Record<string, () => object>> = {
+  // By this editors complete and check fleet.yaml. Draft 7, which the YAML language server understands in every version.
+  'fleet.schema.json': () => ({
+    ...z.toJSONSchema(fleetSchema, { target: 'draft-7', io: 'input' }),
+    title: 'A fleet of Proxmox VMs and their SSH host keys',
+  }),
+  'drift.schema.json': () => ({
+    ...z.toJSONSchema(driftReportSchema, { target: 'draft-7' }),
+    title: 'What hostkey drift found',
+  }),
+};
 
-/** The schema's text. Draft 7, which the YAML language server understands in every version. */
-export function schemaText(): string {
-  const schema = z.toJSONSchema(fleetSchema, { target: 'draft-7', io: 'input' });
-  return `${JSON.stringify({ ...schema, title: 'A fleet of Proxmox VMs and their SSH host keys' }, null, 2)}\n`;
+/** The text of a schema file. */
+export function schemaText(name = 'fleet.schema.json'): string {
+  return `${JSON.stringify(SCHEMAS[name]?.(), null, 2)}\n`;
 }
 
 function main(args: readonly string[]): number {
+  const stale = Object.keys(SCHEMAS).filter((name) => read(name) !== schemaText(name));
   if (!args.includes('--check')) {
-    writeFileSync(FILE, schemaText());
+    for (const name of stale) writeFileSync(fileOf(name), schemaText(name));
     return 0;
   }
-  if (readSchema() === schemaText()) return 0;
-  process.stderr.write('fleet.schema.json is stale; run: node bin/run fleet/generate-schema.ts\n');
-  return 1;
+  for (const name of stale) process.stderr.write(`${name} is stale; run: npm run schema\n`);
+  return stale.length === 0 ? 0 : 1;
 }
 
-function readSchema(): string {
+const fileOf = (name: string): string => path.join(__dirname, '..', name);
+
+function read(name: string): string {
   try {
-    return readFileSync(FILE, 'utf8');
+    return readFileSync(fileOf(name), 'utf8');
   } catch {
     return '';
   }
