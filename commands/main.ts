@@ -9,6 +9,7 @@ import { Command, CommanderError } from 'commander';
 type Add = (program: Command) => void;
 
 const COMMANDS: Readonly<Record<string, () => Add>> = {
+  doctor: () => (require('./doctor') as typeof import('./doctor')).addDoctorCommand,
   list: () => (require('./list') as typeof import('./list')).addListCommand,
   verify: () => (require('./verify') as typeof import('./verify')).addVerifyCommand,
   'known-hosts': () => (require('./known-hosts') as typeof import('./known-hosts')).addKnownHostsCommand,

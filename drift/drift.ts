@@ -25,6 +25,8 @@ export interface DriftOptions {
   readonly shard?: { readonly index: number; readonly of: number };
   /** What not to look at. @default nothing */
   readonly skip?: readonly Check[];
+  /** How many hosts are planned as one. @default see planStacks */
+  readonly batch?: number;
   /** The version of this program, for the report. */
   readonly tool: string;
   /** Told how far it is, in a few words. @default silence */
@@ -58,7 +60,7 @@ export async function findDrift(fleet: Fleet, options: DriftOptions): Promise<Dr
   const shared = whole || shard === undefined;
   const look: Look = { fleet, hosts, texts, states, whole, shared, say };
   const looks: Record<Check, (look: Look) => Promise<readonly Finding[]>> = {
-    terraform: (each) => terraformFindings(each, repository),
+    terraform: (each) => terraformFindings(each, repository, options.batch),
     rules: lookAtRules,
     live: lookAtHosts,
     secrets: lookAtSecrets,
@@ -67,8 +69,11 @@ export async function findDrift(fleet: Fleet, options: DriftOptions): Promise<Dr
     CHECKS.filter((check) => !skip.includes(check)).map((check) => guarded(check, look, looks[check])),
   );
   const today = started.toISOString().slice(0, 10);
-  const { findings, rules } = accept(found.flat(), fleet, today, new Set(hosts.map(({ name }) => name)));
-  const all = [...withoutEcho(findings), ...rules];
+  const seen = found.flat();
+  const wrong = new Set(seen.flatMap(({ resource }) => resource ?? []));
+  if (!skip.includes('rules')) seen.push(...uncommitted(fleet, hosts, wrong));
+  const { findings, rules } = accept(seen, fleet, today, new Set(hosts.map(({ name }) => name)));
+  const all = [...findings, ...rules];
   const reports = hosts.map((host) => reportOf(host, all, states.get(host.name)));
   const others = all.filter(({ host }) => host === undefined);
   return {
@@ -83,14 +88,6 @@ export async function findDrift(fleet: Fleet, options: DriftOptions): Promise<Dr
     hosts: reports,
     findings: others,
   };
-}
-
-/** A file that is wrong needn't be committed. */
-function withoutEcho(findings: readonly Finding[]): readonly Finding[] {
-  const wrong = new Set(
-    findings.filter(({ kind }) => kind !== 'not-committed').map(({ resource }) => resource),
-  );
-  return findings.filter(({ kind, resource }) => kind !== 'not-committed' || !wrong.has(resource));
 }
 
 /** Every `of`-th host, so that hosts that stand together in the file don't all fall to one runner. */
@@ -134,9 +131,8 @@ async function guarded(
   }
 }
 
-async function lookAtRules({ fleet, hosts, states, whole }: Look): Promise<readonly Finding[]> {
-  const open = uncommitted(fleet, hosts).filter(({ host }) => whole || host !== undefined);
-  return [...rulesFindings(fleet, hosts, states), ...open];
+async function lookAtRules({ fleet, hosts, states }: Look): Promise<readonly Finding[]> {
+  return rulesFindings(fleet, hosts, states);
 }
 
 async function lookAtSecrets({ fleet, hosts, states, whole, shared }: Look): Promise<readonly Finding[]> {
@@ -165,7 +161,11 @@ async function lookAtHosts({ hosts, states, say }: Look): Promise<readonly Findi
   });
 }
 
-async function terraformFindings(look: Look, repository: string): Promise<readonly Finding[]> {
+async function terraformFindings(
+  look: Look,
+  repository: string,
+  batch?: number,
+): Promise<readonly Finding[]> {
   const { fleet, hosts, texts, states, say } = look;
   const findings: Finding[] = hosts.flatMap((host) =>
     stateFindings(host, texts.get(host.name), states.get(host.name)),
@@ -179,7 +179,7 @@ async function terraformFindings(look: Look, repository: string): Promise<readon
     await synthesize(repository, path.resolve(fleet.file), workshop.outdir);
     let done = 0;
     const onHost = () => say(`planning: ${++done} of ${planned.size} hosts`);
-    const plans = await planStacks(workshop, planned, { root: fleet.root, onHost });
+    const plans = await planStacks(workshop, planned, { root: fleet.root, onHost, batch });
     for (const host of hosts) {
       const plan = plans.get(host.name);
       if (plan !== undefined) findings.push(...planFindings(host, plan));

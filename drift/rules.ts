@@ -105,20 +105,22 @@ function recipientWritten(text: string, host: string): string | undefined {
 }
 
 /** Rules that are right and that git doesn't have yet: nobody else would encrypt to these hosts. No drift. */
-export function uncommitted(fleet: Fleet, hosts: readonly Host[]): Finding[] {
-  const owners = new Map(hosts.map((host) => [`${host.secrets}/${RULES}`, host.name]));
-  return gitStatus(fleet.root, [RULES, ...owners.keys()]).map((file) => {
-    const host = owners.get(file);
-    return {
-      ...(host === undefined ? {} : { host }),
+export function uncommitted(fleet: Fleet, hosts: readonly Host[], wrong: ReadonlySet<string>): Finding[] {
+  const own = hosts.map(({ secrets }) => `${secrets}/${RULES}`);
+  // What is wrong needn't be committed.
+  const files = gitStatus(fleet.root, [RULES, ...own]).filter((file) => !wrong.has(file));
+  if (files.length === 0) return [];
+  const several = files.length > 1;
+  return [
+    {
       kind: 'not-committed',
       severity: 'info',
       check: 'rules',
-      resource: file,
-      message: `${file} is not committed as it is: others would encrypt by older rules`,
-      remedy: `git add ${file}, and commit it`,
-    };
-  });
+      resource: files.join(' '),
+      message: `git doesn't have ${several ? 'these rules as they are' : 'this file as it is'}: others would encrypt by older rules`,
+      remedy: `git add ${files.join(' ')}, and commit ${several ? 'them' : 'it'}`,
+    },
+  ];
 }
 
 /** Files of these that git doesn't have as they are; none outside a repository. */

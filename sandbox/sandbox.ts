@@ -100,7 +100,8 @@ export interface Sandbox {
   guests(): Promise<readonly Guest[]>;
   /**
    * Sets a fault or takes it away: fakepve's `fail`, `flaky_network`, `hold_config_lock`, … with their arguments
-   * by name (CONTROLS in pve/adapter.py), `clear_failures`, and `time_scale` (real seconds for each of PVE's).
+   * by name (CONTROLS in pve/adapter.py), `clear_failures`, `time_scale` (real seconds for each of PVE's), and `token`
+   * (a token whose user has these `grants` and no others).
    */
   control(call: string, args?: Readonly<Record<string, unknown>>): Promise<void>;
   /** Ends its processes and removes its folder. */

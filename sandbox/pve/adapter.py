@@ -119,10 +119,7 @@ class SandboxPve(FakePve):
         for template in settings['templates']:
             config = {**template['config'], 'template': 1}
             self.add_vm(template['vmid'], template['name'], node=settings['node'], template=True, config=config)
-        self.apitokens[f'{settings["user"]}!{settings["token"]}'] = settings['tokenSecret']
-        # The token has no rights of its own (`--privsep 0`): it acts with its user's.
-        for grant in settings['grants']:
-            self.grant(settings['user'], grant['path'], *grant['privileges'])
+        self._give_token(settings['user'], settings['token'], settings['tokenSecret'], settings['grants'])
         self._types = config_types()
         self.driver = Guests(settings['guests'], settings['address'], self.storages) if settings['guests'] else None
 
@@ -466,15 +463,25 @@ class SandboxPve(FakePve):
                 self.failures.clear()
             elif name == 'time_scale':
                 self.time_scale = float(arguments['value'])
+            elif name == 'token':
+                self._give_token(**arguments)
             elif name in CONTROLS:
                 result = getattr(self, name)(**arguments)
                 if inspect.isawaitable(result):
                     await result
             else:
-                raise ValueError(f'unknown call {name!r}; known: {", ".join(CONTROLS + ("clear_failures", "time_scale"))}')
+                raise ValueError(f'unknown call {name!r}; known: {", ".join(CONTROLS + ("clear_failures", "time_scale", "token"))}')
         except (TypeError, ValueError, KeyError, AttributeError, TaskError) as error:
             return web.json_response({'error': str(error)}, status=400)
         return web.json_response({})
+
+    def _give_token(self, user: str, token: str, secret: str, grants: list[Grant]) -> None:
+        """A token that acts with its user's rights, which are these and no others. fakepve has no model of the API's
+        roles and users, by which a node is told so."""
+        self.apitokens[f'{user}!{token}'] = secret
+        self.acl = {name: held for name, held in (self.acl or {}).items() if name != user}
+        for grant in grants:
+            self.grant(user, grant['path'], *grant['privileges'])
 
     async def start_control(self, path: str) -> web.AppRunner:
         """Listen on the control socket: only who may enter the sandbox's folder can reach it."""

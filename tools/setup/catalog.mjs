@@ -47,44 +47,53 @@ export const systemPrograms = {
  * must answer to a known input.
  */
 
+/** The command line reads the same list (hostkey doctor), and can't load this module. @type {Record<string, string>} */
+const minimums = JSON.parse(readFileSync(new URL('minimums.json', import.meta.url), 'utf8'));
+
 /** @type {Record<'terraform' | 'tofu' | 'sops' | 'age' | 'age-keygen' | 'ssh-to-age', Omit<Program, 'name'>>} */
 const table = {
   // Used where it is found, never built: where it is missing, OpenTofu does its job and is free software.
-  terraform: { module: '', goPackage: '', ldflags: '', check: ['version', '-json'], minimum: '1.6.0' },
+  terraform: {
+    module: '',
+    goPackage: '',
+    ldflags: '',
+    check: ['version', '-json'],
+    minimum: minimums.terraform,
+  },
   tofu: {
     module: 'tofu',
     goPackage: 'github.com/opentofu/opentofu/cmd/tofu',
     ldflags: '-X github.com/opentofu/opentofu/version.dev=no',
     check: ['version', '-json'],
-    minimum: '1.6.0',
+    minimum: minimums.tofu,
   },
   sops: {
     module: 'sops',
     goPackage: 'github.com/getsops/sops/v3/cmd/sops',
     ldflags: '-X github.com/getsops/sops/v3/version.Version=3.13.3',
     check: ['--disable-version-check', '--version'],
-    minimum: '3.9.0',
+    minimum: minimums.sops,
   },
   age: {
     module: 'age',
     goPackage: 'filippo.io/age/cmd/age',
     ldflags: '-X main.Version=v1.3.2',
     check: ['--version'],
-    minimum: '1.1.0',
+    minimum: minimums.age,
   },
   'age-keygen': {
     module: 'age',
     goPackage: 'filippo.io/age/cmd/age-keygen',
     ldflags: '-X main.Version=v1.3.2',
     check: ['--version'],
-    minimum: '1.1.0',
+    minimum: minimums['age-keygen'],
   },
   'ssh-to-age': {
     module: 'ssh-to-age',
     goPackage: 'github.com/Mic92/ssh-to-age/cmd/ssh-to-age',
     ldflags: '-X main.version=1.3.0',
     check: [],
-    minimum: '0.0.0',
+    minimum: minimums['ssh-to-age'],
     // Distributions build it without a version, so it is asked to do its work instead.
     sample: {
       input: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMR9oXet/mxNzZtA625u1Z0EhKe0BDfls8MpZwW0m7oR',
