@@ -3,10 +3,19 @@ import path from 'node:path';
 import type { Fleet, Host } from '../fleet/fleet';
 import { fingerprint } from '../keys/ssh-public-key';
 import { verifyHosts } from '../live/verify';
+import { ApiError } from '../proxmox/api';
+import { ReadOnlyApi } from '../proxmox/read-only';
 import { CreationRulesError } from '../sops/creation-rules';
 import { planStacks } from '../terraform/plan';
 import { ProgramError } from '../terraform/program';
-import { parseState, readingOf, readStateTexts, type StateReading, type StateText } from '../terraform/state';
+import {
+  parseState,
+  readingOf,
+  readStateTexts,
+  type StateReading,
+  type StateText,
+  snippetsIn,
+} from '../terraform/state';
 import { synthesize } from '../terraform/synth';
 import { Workshop } from '../terraform/workshop';
 import { accept } from './ignore';
@@ -167,37 +176,63 @@ async function terraformFindings(
   batch?: number,
 ): Promise<readonly Finding[]> {
   const { fleet, hosts, texts, states, say } = look;
-  const findings: Finding[] = hosts.flatMap((host) =>
-    stateFindings(host, texts.get(host.name), states.get(host.name)),
-  );
+  const findings: Finding[] = hosts.flatMap((host) => stateFindings(host, states.get(host.name)));
   if (look.whole) findings.push(...orphanedStates(fleet));
-  const planned = new Map([...texts].filter(([host]) => states.get(host)?.status !== 'absent'));
+  const planned = new Map([...texts].filter(([host]) => canBePlanned(states.get(host))));
   if (planned.size === 0) return findings;
   const workshop = new Workshop(repository, [fleet.root]);
+  const door = await openDoor(fleet, planned);
   try {
     say('synthesizing');
     await synthesize(repository, path.resolve(fleet.file), workshop.outdir);
-    let done = 0;
-    const onHost = () => say(`planning: ${++done} of ${planned.size} hosts`);
-    const plans = await planStacks(workshop, planned, { root: fleet.root, onHost, batch });
+    const seen = new Set<string>();
+    const onHost = (host: string) => say(`planning: ${seen.add(host).size} of ${planned.size} hosts`);
+    const { endpoint } = door;
+    const plans = await planStacks(workshop, planned, { root: fleet.root, endpoint, onHost, batch });
     for (const host of hosts) {
       const plan = plans.get(host.name);
       if (plan !== undefined) findings.push(...planFindings(host, plan));
     }
   } finally {
     workshop.remove();
+    await door.close();
   }
-  return findings;
+  return [...findings, ...[...door.unseen].map(notSeen)];
 }
 
-function stateFindings(host: Host, text: StateText | undefined, state: StateReading | undefined): Finding[] {
+async function openDoor({ proxmox }: Fleet, states: ReadonlyMap<string, StateText>): Promise<ReadOnlyApi> {
+  const snippets = [...states.values()].flatMap((state) =>
+    state.status === 'found' ? snippetsIn(state.text) : [],
+  );
+  try {
+    return await ReadOnlyApi.open(proxmox.endpoint, snippets);
+  } catch (error) {
+    if (error instanceof ApiError) throw new ProgramError(error.message, error.remedy);
+    throw error;
+  }
+}
+
+const notSeen = (datastore: string): Finding => ({
+  kind: 'snippets-unseen',
+  severity: 'info',
+  check: 'terraform',
+  resource: `/storage/${datastore}`,
+  message: `whether the snippets on ${datastore} are there was not looked at: Proxmox VE shows them only to those who may allocate there`,
+  remedy: `to have them looked at, give the token Datastore.Allocate on /storage/${datastore}`,
+});
+
+const canBePlanned = (state: StateReading | undefined): boolean =>
+  state?.status === 'deployed' || (state?.status === 'unreadable' && state.begun === true);
+
+function stateFindings(host: Host, state: StateReading | undefined): Finding[] {
   if (state === undefined || state.status === 'deployed') return [];
   if (state.status === 'absent') return [notDeployed(host)];
-  const { message, remedy } = state;
-  // What was begun is planned: the plan tells what is left to do, and this is no news then.
-  const severity = text?.status === 'found' ? 'warning' : 'unknown';
-  const kind = severity === 'warning' ? 'not-applied' : 'unchecked';
-  return [{ host: host.name, kind, severity, check: 'terraform', message, remedy }];
+  const { message, remedy, begun } = state;
+  // What was begun is planned: the plan tells what is left to do.
+  const about = begun
+    ? ({ kind: 'not-applied', severity: 'warning' } as const)
+    : ({ kind: 'unchecked', severity: 'unknown' } as const);
+  return [{ host: host.name, ...about, check: 'terraform', message, remedy }];
 }
 
 /** States without a host: their VM, key and rules are still there, and nothing here would ever look at them. */

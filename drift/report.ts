@@ -16,6 +16,7 @@ import { z } from 'zod';
  * | `vm-gone`, `snippet-gone`, `resource-gone` | Terraform made it, and it is no longer there |
  * | `not-applied` | written in fleet.yaml (or in the code), and not deployed yet |
  * | `not-deployed` | the host was never deployed: it has no state |
+ * | `snippets-unseen` | the token may not see whether the snippets of a datastore are there |
  * | `state-orphaned` | a state without a host in fleet.yaml |
  * | `host-rules-changed` | `secrets/<host>/.sops.yaml` isn't what Terraform wrote |
  * | `root-rules-missing`, `-changed`, `-shadowed` | the host's entry in the root `.sops.yaml` is missing, says something else, or an earlier rule wins |
@@ -33,6 +34,7 @@ export const FINDING_KINDS = [
   'resource-gone',
   'not-applied',
   'not-deployed',
+  'snippets-unseen',
   'state-orphaned',
   'host-rules-changed',
   'root-rules-missing',

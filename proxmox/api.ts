@@ -40,8 +40,7 @@ export class ProxmoxApi {
     private readonly endpoint: string,
     private readonly env: NodeJS.ProcessEnv = process.env,
   ) {
-    const insecure = /^(1|t|true)$/i.test(env.PROXMOX_VE_INSECURE ?? '');
-    this.dispatcher = new Agent({ connect: { ca: authorities(env), rejectUnauthorized: !insecure } });
+    this.dispatcher = connections(env);
   }
 
   /**
@@ -111,6 +110,12 @@ export class ProxmoxApi {
   }
 }
 
+/** Connections to the API that trust whom the provider trusts. @throws ApiError where that can't be read. */
+export function connections(env: NodeJS.ProcessEnv): Agent {
+  const insecure = /^(1|t|true)$/i.test(env.PROXMOX_VE_INSECURE ?? '');
+  return new Agent({ connect: { ca: authorities(env), rejectUnauthorized: !insecure } });
+}
+
 function authorities({ SSL_CERT_FILE: own }: NodeJS.ProcessEnv): string[] {
   const file = own || SYSTEM_CAS.find((each) => existsSync(each));
   try {
@@ -147,7 +152,8 @@ function reason(text: string): string {
 
 const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|ALTNAME/;
 
-function unanswered(error: unknown, endpoint: string): ApiError {
+/** An answer that didn't come, told apart. */
+export function unanswered(error: unknown, endpoint: string): ApiError {
   const { code = '', message } = error as NodeJS.ErrnoException;
   if (UNTRUSTED.test(code)) {
     return new ApiError(

@@ -103,6 +103,8 @@ export interface PlanOptions {
   readonly root: string;
   /** Told the host whose VM has just been looked at. */
   readonly onHost?: (host: string) => void;
+  /** Where the Proxmox provider is to ask, instead of where its stack says. */
+  readonly endpoint: string;
   /** How many hosts are planned as one. @default 50 */
   readonly batch?: number;
 }
@@ -163,9 +165,12 @@ const canBeModule = ({ stack: { import: imports, provider = {} }, state }: Work)
   state.resources.every(({ module }) => module === undefined);
 
 /** What of a stack only a root module may say, less the backend; stacks that agree on it can be planned together. */
-function rootOf({ terraform, provider }: Stack): object {
+function rootOf({ terraform, provider = {} }: Stack, endpoint?: string): object {
   const { backend: _, cloud: __, ...rest } = terraform;
-  return { terraform: rest, provider };
+  const { proxmox = [] } = provider;
+  const there =
+    endpoint === undefined ? proxmox : proxmox.map((each) => ({ ...each, endpoint, insecure: true }));
+  return { terraform: rest, provider: { ...provider, ...(there.length > 0 ? { proxmox: there } : {}) } };
 }
 
 const shell = (of: Stack): string => JSON.stringify(rootOf(of));
@@ -191,6 +196,7 @@ class Batch {
   constructor(
     readonly folder: string,
     readonly works: readonly Work[],
+    private readonly endpoint: string,
   ) {
     for (const [i, work] of works.entries()) this.modules.set(`m${i}`, work);
   }
@@ -205,10 +211,10 @@ class Batch {
     if (first === undefined) return;
     const single = !canBeModule(first);
     if (single) {
-      this.put('main.tf.json', { ...first.stack, ...rootOf(first.stack) });
+      this.put('main.tf.json', { ...first.stack, ...rootOf(first.stack, this.endpoint) });
     } else {
       const calls = [...this.modules.keys()].map((name) => [name, { source: `./${name}` }]);
-      this.put('main.tf.json', { ...rootOf(first.stack), module: Object.fromEntries(calls) });
+      this.put('main.tf.json', { ...rootOf(first.stack, this.endpoint), module: Object.fromEntries(calls) });
       for (const [name, work] of this.modules) this.put(`${name}/main.tf.json`, moduleOf(work.stack));
     }
     const resources = [...this.modules].flatMap(([name, { state }]) =>
@@ -269,7 +275,8 @@ class Planner {
   async run(batches: readonly (readonly Work[])[]): Promise<void> {
     const ready: Batch[] = [];
     for (const works of batches) {
-      const batch = new Batch(this.workshop.folder(`.plan-${this.folders++}`), works);
+      const folder = this.workshop.folder(`.plan-${this.folders++}`);
+      const batch = new Batch(folder, works, this.options.endpoint);
       batch.write();
       if (await this.install(batch)) ready.push(batch);
     }

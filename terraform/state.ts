@@ -26,6 +26,8 @@ interface Unreadable {
   readonly status: 'unreadable';
   readonly message: string;
   readonly remedy: string;
+  /** A first deployment didn't end: the state is whole, and lacks what this program reads. */
+  readonly begun?: true;
 }
 
 /** The public half of a host's state. */
@@ -170,6 +172,7 @@ export function parseState(text: string, shown: string): StateReading {
         ? { status: 'absent' }
         : {
             status: 'unreadable',
+            begun: true,
             message: `${shown} has no output host_public_key: its first deployment did not end`,
             remedy: 'deploy the host again',
           };
@@ -192,4 +195,18 @@ export function parseState(text: string, shown: string): StateReading {
       remedy: 'restore it from its backup or from a copy',
     };
   }
+}
+
+const snippet = z.looseObject({
+  attributes: z.looseObject({ id: z.string(), content_type: z.literal('snippets') }),
+});
+
+/** The volume ids of the snippets that a state knows. */
+export function snippetsIn(text: string): string[] {
+  const { resources = [] } = stateFile.parse(JSON.parse(text));
+  return resources.flatMap(({ instances }) =>
+    Array.isArray(instances)
+      ? instances.flatMap((each) => snippet.safeParse(each).data?.attributes.id ?? [])
+      : [],
+  );
 }

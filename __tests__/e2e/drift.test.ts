@@ -201,9 +201,23 @@ describe('a deployed fleet of three', () => {
   test('a snippet that is gone', async () => {
     const snippet = path.join(sandbox.snippets, 'web-01.user-data.yaml');
     renameSync(snippet, checkout.path('kept'));
-    expect(await drift()).toMatchObject({ status: 2, found: ['web-01 snippet-gone'] });
+    // Proxmox VE shows snippets to those who may allocate on their datastore, and to nobody else.
+    const who = { path: '/storage/local', privileges: ['Datastore.Allocate'] };
+    const may = { ...auditor, PROXMOX_VE_API_TOKEN: await auditorsToken(sandbox, 'keeper@pve', who) };
+    const look = async () => (await hostkey(may, 'drift', '--json', '--skip', 'live')).output;
+    const kinds = (output: string) =>
+      driftReportSchema
+        .parse(JSON.parse(output))
+        .hosts.flatMap((host) => host.findings.map(({ kind }) => kind));
+    expect(kinds(await look())).toEqual(['snippet-gone']);
+    // Who may not see it doesn't take it for gone, and says so.
+    const { report, ...others } = await drift('--skip', 'live');
+    expect(others).toEqual(CLEAN);
+    expect(report.findings).toEqual([
+      expect.objectContaining({ kind: 'snippets-unseen', resource: '/storage/local' }),
+    ]);
     renameSync(checkout.path('kept'), snippet);
-    expect(await drift()).toMatchObject(CLEAN);
+    expect(kinds(await look())).toEqual([]);
   });
 
   test("a host's own .sops.yaml", async () => {
@@ -405,14 +419,19 @@ describe('a deployed fleet of three', () => {
 });
 
 /** A token of somebody who may look at VMs and datastores, and change nothing. */
-async function auditorsToken(sandbox: Sandbox): Promise<string> {
+async function auditorsToken(
+  sandbox: Sandbox,
+  user = 'audit@pve',
+  ...more: readonly object[]
+): Promise<string> {
   const secret = randomUUID();
   const grants = [
     { path: '/vms', privileges: ['VM.Audit'] },
     { path: '/storage', privileges: ['Datastore.Audit'] },
+    ...more,
   ];
-  await sandbox.control('token', { user: 'audit@pve', token: 'drift', secret, grants });
-  return `audit@pve!drift=${secret}`;
+  await sandbox.control('token', { user, token: 'drift', secret, grants });
+  return `${user}!drift=${secret}`;
 }
 
 const recipientOf = (identity: string, env: NodeJS.ProcessEnv): string =>
