@@ -98,4 +98,4 @@ const MARKS: Readonly<Record<Result['status'], string>> = {
 };
 
 const line = ({ status, message, remedy }: Result): string =>
-  `${MARKS[status]} ${message}\n${remedy === undefined || remedy === '' ? '' : `    ${remedy}\n`}`;
+  `${MARKS[status]} ${message}\n${(remedy ?? '').replaceAll(/^(?=.)/gm, '    ').replace(/(?<=.)$/, '\n')}`;

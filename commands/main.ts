@@ -14,6 +14,8 @@ const COMMANDS: Readonly<Record<string, () => Add>> = {
   verify: () => (require('./verify') as typeof import('./verify')).addVerifyCommand,
   'known-hosts': () => (require('./known-hosts') as typeof import('./known-hosts')).addKnownHostsCommand,
   drift: () => (require('./drift') as typeof import('./drift')).addDriftCommand,
+  changed: () => (require('./changed') as typeof import('./changed')).addChangedCommand,
+  publish: () => (require('./publish') as typeof import('./publish')).addPublishCommands,
   report: () => (require('./report') as typeof import('./report')).addReportCommand,
   secrets: () => (require('./secrets') as typeof import('./secrets')).addSecretsCommands,
   sops: () => (require('./sops') as typeof import('./sops')).addSopsCommands,

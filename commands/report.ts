@@ -37,9 +37,14 @@ export function addReportCommand(program: Command): void {
 }
 
 function run(files: readonly string[], options: Options): void {
-  const report = mergeReports(files.map((file) => ({ file, report: readReport(file) })));
+  const report = readReports(files);
   writeReport(report, options);
   process.exitCode = options.exitZero ? 0 : EXIT_CODES[report.status];
+}
+
+/** The one report that some files make. @throws CommandError, or MergeError where they don't belong together */
+export function readReports(files: readonly string[]): DriftReport {
+  return mergeReports(files.map((file) => ({ file, report: readReport(file) })));
 }
 
 function readReport(file: string): DriftReport {

@@ -44,8 +44,11 @@ export async function checkCluster(
 ): Promise<Result[]> {
   const first = await checkVersion(api, fleet);
   if (first.status !== 'ok' && first.status !== 'warning') {
-    const later = ['api.nodes', 'api.privileges', 'api.datastores', 'api.templates', 'api.vm-ids'];
-    return [first, ...later.map((id) => skipped(id, 'not asked, since the API gives no answer'))];
+    const later = ['nodes', 'privileges', 'datastores', 'templates', 'VM ids'];
+    return [
+      first,
+      ...later.map((what) => skipped(`api.${what}`, `${what}: not asked, since the API gives no answer`)),
+    ];
   }
   const others = await Promise.all([
     asked('api.nodes', () => checkNodes(api, fleet)),
@@ -129,7 +132,7 @@ async function checkPrivileges(
     problem(
       id,
       `${user} lacks ${list.join('; ')}${more}`,
-      `on a node, as root: ${grantCommands(missing, user).join('; ')}`,
+      ['on a node, as root:', ...grantCommands(missing, user)].join('\n'),
     ),
   ];
 }
