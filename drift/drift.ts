@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Fleet, Host } from '../fleet/fleet';
 import { fingerprint } from '../keys/ssh-public-key';
 import { verifyHosts } from '../live/verify';
-import { ApiError } from '../proxmox/api';
+import { ApiError, ProxmoxApi } from '../proxmox/api';
 import { ReadOnlyApi } from '../proxmox/read-only';
 import { CreationRulesError } from '../sops/creation-rules';
 import { planStacks } from '../terraform/plan';
@@ -180,8 +180,8 @@ async function terraformFindings(
   if (look.whole) findings.push(...orphanedStates(fleet));
   const planned = new Map([...texts].filter(([host]) => canBePlanned(states.get(host))));
   if (planned.size === 0) return findings;
-  const workshop = new Workshop(repository, [fleet.root]);
   const door = await openDoor(fleet, planned);
+  const workshop = new Workshop(repository, [fleet.root]);
   try {
     say('synthesizing');
     await synthesize(repository, path.resolve(fleet.file), workshop.outdir);
@@ -204,11 +204,16 @@ async function openDoor({ proxmox }: Fleet, states: ReadonlyMap<string, StateTex
   const snippets = [...states.values()].flatMap((state) =>
     state.status === 'found' ? snippetsIn(state.text) : [],
   );
+  const api = new ProxmoxApi(proxmox.endpoint);
   try {
+    // The provider would try for a minute, and say less.
+    await api.get('/version');
     return await ReadOnlyApi.open(proxmox.endpoint, snippets);
   } catch (error) {
     if (error instanceof ApiError) throw new ProgramError(error.message, error.remedy);
     throw error;
+  } finally {
+    await api.close();
   }
 }
 

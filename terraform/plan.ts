@@ -369,7 +369,11 @@ class Planner {
     providers?: string,
   ): Promise<Ended> {
     const data = path.join((providers && this.installed.get(providers)) || cwd, '.terraform');
-    return runTerraform(args, { cwd, env: { ...process.env, TF_DATA_DIR: data }, onLine });
+    return runTerraform(args, {
+      cwd,
+      env: { ...process.env, TF_DATA_DIR: data, TMPDIR: this.workshop.temporary },
+      onLine,
+    });
   }
 
   private fail(works: readonly Work[], message: string, remedy: string): void {

@@ -39,6 +39,11 @@ export class Workshop {
     mkdirSync(path.join(this.outdir, 'stacks'), { recursive: true });
   }
 
+  /** For what programs write in passing, such as the provider's lock; it goes with the rest. */
+  get temporary(): string {
+    return this.base;
+  }
+
   /** A new folder beside the stacks, as deep as theirs, for Terraform to work in. */
   folder(name: string): string {
     const folder = path.join(this.outdir, 'stacks', name);
