@@ -6,7 +6,7 @@ import { checkPrograms } from '../doctor/programs';
 import { checkAdmins, checkRepository, checkTerraformFiles } from '../doctor/repository';
 import { ok, problem, type Result } from '../doctor/result';
 import type { Fleet } from '../fleet/fleet';
-import { ApiError, ProxmoxApi } from '../proxmox/api';
+import { ProxmoxApi } from '../proxmox/api';
 import { readStates } from '../terraform/state';
 import { type FleetOptions, loadFleetFor, withFleet } from './fleet-option';
 import { progress } from './progress';
@@ -76,16 +76,11 @@ async function cluster(
       ),
     ];
   }
+  const api = new ProxmoxApi(fleet.proxmox.endpoint);
   try {
-    const api = new ProxmoxApi(fleet.proxmox.endpoint);
-    try {
-      return await checkCluster(api, fleet, states, user, readOnly);
-    } finally {
-      await api.close();
-    }
-  } catch (error) {
-    if (error instanceof ApiError) return [problem('api.answers', error.message, error.remedy)];
-    throw error;
+    return await checkCluster(api, fleet, states, user, readOnly);
+  } finally {
+    await api.close();
   }
 }
 

@@ -3,8 +3,8 @@ import { Command, CommanderError } from 'commander';
 /**
  * The `hostkey` program. A command is a file beside this one: a function that adds it to the program.
  *
- * Only the command that is asked for is loaded, since Terraform starts this program once for every host; help, and
- * what isn't known, loads them all. (`require`: `import()` would bypass tsx's loader.)
+ * Only the command that is asked for is loaded, since Terraform starts this program once for every host; help,
+ * completion, and what isn't known, loads them all. (`require`: `import()` would bypass tsx's loader.)
  */
 type Add = (program: Command) => void;
 
@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, () => Add>> = {
   publish: () => (require('./publish') as typeof import('./publish')).addPublishCommands,
   report: () => (require('./report') as typeof import('./report')).addReportCommand,
   secrets: () => (require('./secrets') as typeof import('./secrets')).addSecretsCommands,
+  completion: () => (require('./completion') as typeof import('./completion')).addCompletionCommand,
   sops: () => (require('./sops') as typeof import('./sops')).addSopsCommands,
 };
 
@@ -37,7 +38,8 @@ function createProgram([name = '']: readonly string[]): Command {
     .addHelpText('after', HELP)
     .showHelpAfterError('(hostkey --help tells what there is)')
     .exitOverride();
-  const asked = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]] : Object.values(COMMANDS);
+  const alone = Object.hasOwn(COMMANDS, name) && name !== 'completion';
+  const asked = alone ? [COMMANDS[name]] : Object.values(COMMANDS);
   for (const load of asked) load?.()(program);
   return program;
 }

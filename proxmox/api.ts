@@ -33,15 +33,13 @@ const SYSTEM_CAS = [
  * (`PROXMOX_VE_*`), and trusting whom the provider trusts (`SSL_CERT_FILE`).
  */
 export class ProxmoxApi {
-  private readonly dispatcher: Agent;
+  private dispatcher: Agent | undefined;
   private login: Promise<Readonly<Record<string, string>>> | undefined;
 
   constructor(
     private readonly endpoint: string,
     private readonly env: NodeJS.ProcessEnv = process.env,
-  ) {
-    this.dispatcher = connections(env);
-  }
+  ) {}
 
   /**
    * The `data` that the API answers to a GET.
@@ -55,7 +53,7 @@ export class ProxmoxApi {
   }
 
   async close(): Promise<void> {
-    await this.dispatcher.close();
+    await this.dispatcher?.close();
   }
 
   private async headers(): Promise<Readonly<Record<string, string>>> {
@@ -87,6 +85,7 @@ export class ProxmoxApi {
       readonly form?: Readonly<Record<string, string>>;
     },
   ): Promise<unknown> {
+    this.dispatcher ??= connections(this.env);
     const url = new URL(`api2/json${path}`, this.endpoint);
     url.search = new URLSearchParams(query).toString();
     try {

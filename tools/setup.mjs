@@ -27,6 +27,7 @@ and Terraform providers. Uses what the machine has, builds the rest into .tools/
   --npm-only   npm packages, and nothing else
   --opentofu   OpenTofu too, beside Terraform
   --guests     what it takes to boot real guests in the sandbox (QEMU, mmdebstrap), where it may be installed
+  --review     what the tests of the drift page and the CI recipes look with (chromium, shellcheck, actionlint)
   --force      make everything anew
   --quiet      say only what is really done
   --json       tell a machine: one JSON object on stdout, all else on stderr
@@ -56,6 +57,7 @@ function readOptions(args) {
         'npm-only': flag,
         opentofu: flag,
         guests: flag,
+        review: flag,
         force: flag,
       },
     }).values;
@@ -122,6 +124,7 @@ async function setUp(options, report) {
   // What only a person can repair comes first, before minutes of building.
   await provideSystemPrograms(systemPrograms.base ?? [], report);
   if (options.guests) await offerSystemPrograms(systemPrograms.guests ?? [], 'guests', report);
+  if (options.review) await offerSystemPrograms(systemPrograms.review ?? [], 'review', report);
   const plan = await planPrograms(options);
   const from = await chooseProviderSource(plan.binaryName);
   const artifacts = [...plan.toBuild, ...(from === 'source' ? providers.map(providerArtifact) : [])];

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
@@ -268,4 +269,20 @@ describe('the workflows, run as they are shipped', () => {
     expect(run.status).toBe(1);
     expect(run.output).not.toContain('wrong-token');
   });
+});
+
+test('the workflows pass actionlint', () => {
+  expect(execFileSync('actionlint', { env: toolEnvironment(), encoding: 'utf8' })).toBe('');
+});
+
+test.each(['diff', 'drift', 'deploy'])("GitLab's %s.yml has jobs with scripts", (name) => {
+  const jobs = Object.values(
+    parse(readFileSync(`docs/ci/gitlab/${name}.yml`, 'utf8')) as Record<
+      string,
+      { script?: unknown[]; rules?: unknown[] }
+    >,
+  );
+  expect(jobs.length).toBeGreaterThan(0);
+  for (const { script, rules } of jobs)
+    expect([script, rules]).toEqual([expect.any(Array), expect.any(Array)]);
 });

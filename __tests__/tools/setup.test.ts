@@ -511,6 +511,7 @@ describe('the catalog', () => {
   test('agrees with what tools/go pins', () => {
     const goMod = (module: string) => readFileSync(join(project, 'tools', 'go', module, 'go.mod'), 'utf8');
     expect(goMod('sops')).toMatch(/getsops\/sops\/v3 v3\.13\.3\b/);
+    expect(goMod('actionlint')).toMatch(/rhysd\/actionlint v1\.7\.7\b/);
     expect(goMod('age')).toMatch(/filippo\.io\/age v1\.3\.2\b/);
     expect(goMod('ssh-to-age')).toMatch(/ssh-to-age v1\.3\.0\b/);
     expect(goMod('terraform-provider-proxmox')).toMatch(/terraform-provider-proxmox v0\.111\.1\b/);

@@ -33,6 +33,11 @@ export const systemPrograms = {
   ],
   // What booting guests takes. The sandbox reads the same list, and can't load this module.
   guests: JSON.parse(readFileSync(new URL('guest-programs.json', import.meta.url), 'utf8')),
+  // What the tests of the drift page and of the CI recipes look with.
+  review: [
+    { name: 'chromium', debianPackage: 'chromium' },
+    { name: 'shellcheck', debianPackage: 'shellcheck' },
+  ],
 };
 
 /**
@@ -50,7 +55,7 @@ export const systemPrograms = {
 /** The command line reads the same list (hostkey doctor), and can't load this module. @type {Record<string, string>} */
 const minimums = JSON.parse(readFileSync(new URL('minimums.json', import.meta.url), 'utf8'));
 
-/** @type {Record<'terraform' | 'tofu' | 'sops' | 'age' | 'age-keygen' | 'ssh-to-age', Omit<Program, 'name'>>} */
+/** @type {Record<'terraform' | 'tofu' | 'sops' | 'age' | 'age-keygen' | 'ssh-to-age' | 'actionlint', Omit<Program, 'name'>>} */
 const table = {
   // Used where it is found, never built: where it is missing, OpenTofu does its job and is free software.
   terraform: {
@@ -99,6 +104,14 @@ const table = {
       input: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMR9oXet/mxNzZtA625u1Z0EhKe0BDfls8MpZwW0m7oR',
       output: 'age1cl05ksjhfa0tqkthlvrxp2ws36u6xdxux9lguvf07jaulc5pnaasuemsh2',
     },
+  },
+  // Checks the CI recipes; only set up with --review.
+  actionlint: {
+    module: 'actionlint',
+    goPackage: 'github.com/rhysd/actionlint/cmd/actionlint',
+    ldflags: '-X github.com/rhysd/actionlint.version=1.7.7',
+    check: ['-version'],
+    minimum: '1.7.0',
   },
 };
 

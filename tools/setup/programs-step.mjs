@@ -20,20 +20,23 @@ import { compareVersions, findVersion } from './versions.mjs';
 
 /**
  * Looks at the machine, and says what is to be built.
- * @param {{ opentofu: boolean }} options
+ * @param {{ opentofu: boolean, review: boolean }} options
  * @returns {Promise<Plan>}
  */
-export async function planPrograms({ opentofu }) {
+export async function planPrograms({ opentofu, review }) {
+  // Once built, it is kept up to date: somebody asked for it.
+  const wantsReview = review || mark(join(places.bin, 'actionlint')) !== undefined;
+  const wantedHelpers = [...helpers, ...(wantsReview ? [program('actionlint')] : [])];
   const [terraform, tofu, ...others] = await Promise.all([
     onPath(program('terraform')),
     onPath(program('tofu')),
-    ...helpers.map(onPath),
+    ...wantedHelpers.map(onPath),
   ]);
   const binaryName = terraform === undefined ? 'tofu' : 'terraform';
   // Once built, OpenTofu is kept up to date: somebody asked for it.
   const wantsTofu = opentofu || terraform === undefined || mark(join(places.bin, 'tofu')) !== undefined;
   const found = [terraform, tofu, ...others].filter((one) => one !== undefined);
-  const wanted = [...(wantsTofu ? [program('tofu')] : []), ...helpers];
+  const wanted = [...(wantsTofu ? [program('tofu')] : []), ...wantedHelpers];
   const toBuild = wanted.filter(({ name }) => !found.some((one) => one.name === name)).map(artifactOf);
   return { found, toBuild, binaryName };
 }

@@ -16,10 +16,10 @@ import { places, root } from './paths.mjs';
  */
 
 /**
- * @param {{ opentofu: boolean, guests: boolean }} options
+ * @param {{ opentofu: boolean, guests: boolean, review: boolean }} options
  * @returns {Summary | undefined} undefined where set-up has something to do
  */
-export function readyAlready({ opentofu, guests }) {
+export function readyAlready({ opentofu, guests, review }) {
   const ready = readJson(places.ready);
   if (ready === undefined || ready.inputs !== inputs() || !npmIsReady()) return undefined;
   /** @type {[string, string | null][]} */
@@ -30,17 +30,22 @@ export function readyAlready({ opentofu, guests }) {
   if (opentofu && !summary.programs.some(({ name }) => name === 'tofu')) return undefined;
   if (guests && !(ready.guests || (systemPrograms.guests ?? []).every(({ name }) => findProgram(name))))
     return undefined;
+  if (review && !(ready.review && summary.programs.some(({ name }) => name === 'actionlint')))
+    return undefined;
   return summary;
 }
 
 /**
  * @param {Summary} summary
  * @param {string[]} outputs Everything whose loss or change makes set-up necessary again.
- * @param {{ guests: boolean }} asked Whether what guests take was looked for, found or not.
+ * @param {{ guests: boolean, review: boolean }} asked Whether what these take was looked for, found or not.
  */
-export function noteReady(summary, outputs, { guests }) {
+export function noteReady(summary, outputs, { guests, review }) {
   const files = Object.fromEntries(outputs.map((path) => [path, mark(path) ?? null]));
-  writeWhole(places.ready, `${JSON.stringify({ inputs: inputs(), files, guests, summary }, undefined, 2)}\n`);
+  writeWhole(
+    places.ready,
+    `${JSON.stringify({ inputs: inputs(), files, guests, review, summary }, undefined, 2)}\n`,
+  );
 }
 
 /**
