@@ -166,7 +166,7 @@ const canBeModule = ({ stack: { import: imports, provider = {} }, state }: Work)
 
 /** What of a stack only a root module may say, less the backend; stacks that agree on it can be planned together. */
 function rootOf({ terraform, provider = {} }: Stack, endpoint?: string): object {
-  const { backend: _, cloud: __, ...rest } = terraform;
+  const { backend: _, cloud: __, encryption: ___, ...rest } = terraform;
   const { proxmox = [] } = provider;
   const there =
     endpoint === undefined ? proxmox : proxmox.map((each) => ({ ...each, endpoint, insecure: true }));
@@ -369,9 +369,12 @@ class Planner {
     providers?: string,
   ): Promise<Ended> {
     const data = path.join((providers && this.installed.get(providers)) || cwd, '.terraform');
+    // OpenTofu would take the states that we wrote, decrypted and without keys, for somebody else's.
+    const { TF_ENCRYPTION: _, ...inherited } = process.env;
+    const env = { ...inherited, TF_DATA_DIR: data, TMPDIR: this.workshop.temporary };
     return runTerraform(args, {
       cwd,
-      env: { ...process.env, TF_DATA_DIR: data, TMPDIR: this.workshop.temporary },
+      env,
       onLine,
     });
   }
