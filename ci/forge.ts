@@ -15,7 +15,7 @@ export interface Forge {
 }
 
 /** It can't be told where to write, or the forge refused; never with a token in the message. */
-export class ForgeError extends Error {
+class ForgeError extends Error {
   override readonly name = 'ForgeError';
 }
 

@@ -76,7 +76,7 @@ async function checkProgram(
 }
 
 /** Dotted versions, part by part, by number. */
-export function isOlder(version: string, than: string): boolean {
+function isOlder(version: string, than: string): boolean {
   const [a, b] = [version, than].map((text) => text.split('.').map(Number));
   for (let i = 0; i < Math.max(a?.length ?? 0, b?.length ?? 0); i++) {
     const difference = (a?.[i] ?? 0) - (b?.[i] ?? 0);

@@ -97,7 +97,7 @@ export type Finding = z.infer<typeof finding>;
  * `clean`: everything that was asked was looked at and agrees. `drift`: something doesn't. `unknown`: something could
  * not be looked at, whatever else was found.
  */
-export const STATUSES = ['clean', 'drift', 'unknown'] as const;
+const STATUSES = ['clean', 'drift', 'unknown'] as const;
 export type Status = (typeof STATUSES)[number];
 
 const hostReport = z.strictObject({

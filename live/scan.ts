@@ -92,7 +92,7 @@ function keyscan(address: string, port: number, timeoutSeconds: number): Promise
 }
 
 /** The keys in what ssh-keyscan prints: `ADDRESS TYPE BASE64` lines (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT). */
-export function parseScan(output: string): SshPublicKey[] {
+function parseScan(output: string): SshPublicKey[] {
   return output.split('\n').flatMap((line) => {
     const [name = '#', ...key] = line.trim().split(' ');
     if (name.startsWith('#') || key.length === 0) return [];

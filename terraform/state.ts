@@ -31,7 +31,7 @@ interface Unreadable {
 }
 
 /** The public half of a host's state. */
-export interface HostState {
+interface HostState {
   /** The host key that the state says the host has. */
   readonly key: SshPublicKey;
   /** The age recipient of that key, derived here. */

@@ -1,7 +1,7 @@
 import { CHECKS, type DriftReport, type Finding, statusOf } from '../report';
 
 /** Reports that don't belong together; the message names them. */
-export class MergeError extends Error {
+class MergeError extends Error {
   override readonly name = 'MergeError';
 }
 
