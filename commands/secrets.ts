@@ -1,33 +1,47 @@
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import type { Command } from 'commander';
 import pc from 'picocolors';
-import type { Finding } from '../drift/report';
-import { EXIT_CODES, statusOf } from '../drift/report';
-import { secretFindings } from '../drift/secrets';
+import { EXIT_CODES, type Finding, statusOf } from '../drift/report';
+import { rulesFindings, withoutRulesTwice } from '../drift/rules';
+import { findingsOfSecrets } from '../drift/secrets';
 import type { Fleet } from '../fleet/fleet';
-import { readSecrets, type SecretsOptions } from '../sops/secrets';
-import { needsSync, type Synced, syncSecret } from '../sops/sync';
-import { readStates } from '../terraform/state';
-import { type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
+import { show } from '../fleet/problem';
+import { readersOf, readSecrets, type Secret, type Secrets, type SecretsOptions } from '../sops/secrets';
+import { needsSync, refusal, type Synced, syncSecrets } from '../sops/sync';
+import { readStates, type StateReading } from '../terraform/state';
+import { CommandError, type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
 import { progress } from './progress';
 
 const CHECK_HELP = `
 Looks through the hosts' folders of secrets, the shared ones, and every other sops file of the repository that a rule
-of the root .sops.yaml is for. Nothing is decrypted: sops keeps in the clear whom a file is encrypted to.
+of the root .sops.yaml is for. Whom a file is encrypted to, which sops keeps in the clear, is compared with that rule,
+and with whom it should be: the host by its Terraform state, and the admins. Nothing is decrypted or written.
 
-  missing  somebody whom the rule names, or a host that reads the file, can't decrypt it
-  extra    somebody can decrypt it whom no rule names: an earlier key, or a host that is gone
-  plain    it isn't encrypted at all
+  ✗  somebody who should be can't decrypt it, or it isn't encrypted at all, or the rule itself is wrong
+  !  somebody can decrypt it who shouldn't: an earlier key, or a host or an admin that is gone
+  ?  it could not be told; the line says why
 
-Exit codes: 0 all is right, 2 something differs, 1 could not tell.`;
+Exit codes: 0 all is right, 2 something differs, 1 could not tell, whatever else was found.
+
+Examples:
+  hostkey secrets check                          the whole repository
+  hostkey secrets check mqtt-01                  what mqtt-01 reads, shared secrets included
+  hostkey secrets check secrets/shared --json    the files of a folder, for a machine`;
 
 const SYNC_HELP = `
-Runs sops updatekeys on every file whose recipients differ from its rule. Each file is replaced as a whole, so that a
-kill leaves it old or new; run again, it goes on with what is left. You need an identity that can decrypt the files,
-such as an admin's in SOPS_AGE_KEY_FILE; a file that you can't decrypt is left as it is.
+Runs sops updatekeys on every file whose recipients differ from its rule, one after the other. Each file is replaced
+as a whole, so that a kill or a power cut leaves it old or new; run again, it goes on with what is left. You need an
+identity that can decrypt the files, such as an admin's in SOPS_AGE_KEY_FILE. What can't or mustn't be touched is left
+as it is, byte for byte, and the others go on: a file that you can't decrypt, and one whose rule is wrong by the states.
 
-Exit codes: 0 all is right now, 1 a file was left as it is; the line says why.`;
+Who is taken out can't decrypt the new file, and still knows what was in the old one: change those secrets.
+
+Exit codes: 0 all is right now, 1 a file was left as it is (the line says why), 130 stopped by Ctrl-C.
+
+Examples:
+  hostkey secrets sync --dry-run                 who would gain and lose access, file by file
+  hostkey secrets sync mqtt-01                   after mqtt-01 got a new key`;
 
 interface Options extends FleetOptions {
   readonly json?: boolean;
@@ -41,99 +55,147 @@ export function addSecretsCommands(program: Command): void {
     .description('check whom the sops files are encrypted to, and mend it');
   withFleet(secrets.command('check'))
     .description('tell whom each sops file should be encrypted to, and is not')
-    .argument('[hosts or files...]', 'only the secrets of these hosts, or these files')
+    .argument('[hosts or files...]', 'only the secrets of these hosts, or these files and folders')
     .option('--json', 'print the findings as JSON')
     .addHelpText('after', CHECK_HELP)
     .action(check);
   withFleet(secrets.command('sync'))
     .description('encrypt the sops files to those whom the rules name')
-    .argument('[hosts or files...]', 'only the secrets of these hosts, or these files')
+    .argument('[hosts or files...]', 'only the secrets of these hosts, or these files and folders')
     .option('--dry-run', 'only tell what would be done')
     .option('--json', 'print what was done as JSON')
     .addHelpText('after', SYNC_HELP)
     .action(sync);
 }
 
-/** Hosts by name; everything else that exists is a file. */
+/** Hosts by name; everything else is a file or a folder. */
 function chosen(fleet: Fleet, names: readonly string[]): SecretsOptions {
-  if (names.length === 0) return {};
-  const isHost = (name: string) => fleet.hosts.some((host) => host.name === name);
-  const files = names.filter((name) => !isHost(name) && existsSync(name));
-  const hosts = hostsNamed(
-    fleet,
-    names.filter((name) => !files.includes(name)),
-  );
+  const isFile = (name: string) => !fleet.hosts.some((host) => host.name === name) && existsSync(name);
+  const files = names.filter(isFile);
+  const hosts = names.filter((name) => !isFile(name));
   return {
-    ...(files.length === names.length ? {} : { hosts: new Set(hosts.map(({ name }) => name)) }),
-    ...(files.length === 0
-      ? {}
-      : {
-          files: new Set(
-            files.map((file) => path.relative(fleet.root, path.resolve(file)).split(path.sep).join('/')),
-          ),
-        }),
+    ...(hosts.length === 0 ? {} : { hosts: new Set(hostsNamed(fleet, hosts).map(({ name }) => name)) }),
+    ...(files.length === 0 ? {} : { files: new Set(files.map((file) => inRepository(fleet, file))) }),
   };
 }
 
-async function check(names: readonly string[], options: Options): Promise<void> {
-  const fleet = loadFleetFor(options);
-  const states = await readStates(fleet, fleet.hosts);
-  const findings = [...unreadable(states), ...secretFindings(fleet, states, chosen(fleet, names))];
-  process.exitCode = EXIT_CODES[statusOf(findings)];
-  if (options.json) {
-    process.stdout.write(`${JSON.stringify({ status: statusOf(findings), findings }, null, 2)}\n`);
-    return;
-  }
-  for (const { severity, message, remedy } of findings) {
-    const mark = severity === 'error' ? pc.red('✗') : severity === 'warning' ? pc.yellow('!') : '?';
-    process.stdout.write(`${mark} ${message}\n${remedy === '' ? '' : `    ${remedy}\n`}`);
-  }
-  if (findings.length === 0)
-    process.stdout.write('Every sops file is encrypted to those whom the rules name.\n');
+/** @throws CommandError for a path that no rule could be for. */
+function inRepository({ root, file: fleetFile }: Fleet, name: string): string {
+  const relative = (from: string, to: string) => path.relative(from, to).split(path.sep).join('/');
+  const written = relative(root, path.resolve(name));
+  const file = written.startsWith('..') ? relative(realpathSync(root), realpathSync(name)) : written;
+  if (file.startsWith('..'))
+    throw new CommandError(`${show(name)} lies outside the repository of ${fleetFile}`);
+  return file;
 }
 
-/** Where a state can't be read, nobody knows who its host is. */
-function unreadable(states: Awaited<ReturnType<typeof readStates>>): Finding[] {
-  return [...states].flatMap(([host, state]) =>
-    state.status === 'unreadable'
-      ? [
-          {
-            host,
-            kind: 'unchecked',
-            severity: 'unknown',
-            check: 'secrets',
-            message: state.message,
-            remedy: state.remedy,
-          },
-        ]
-      : [],
+/** @throws CommandError where a file that was asked for by name is none. */
+async function look(fleet: Fleet, names: readonly string[]): Promise<Looked> {
+  const options = chosen(fleet, names);
+  const readers = readersOf(fleet, options);
+  const states = await readStates(
+    fleet,
+    names.length === 0 ? fleet.hosts : fleet.hosts.filter(({ name }) => readers.has(name)),
   );
+  return { ...readSecrets(fleet, states, options), states };
 }
+
+type Looked = Secrets & { readonly states: ReadonlyMap<string, StateReading> };
+
+async function check(names: readonly string[], options: Options): Promise<void> {
+  const fleet = loadFleetFor(options);
+  const looked = await look(fleet, names);
+  const { secrets, states } = looked;
+  const hosts = fleet.hosts.filter(({ name }) => states.has(name));
+  const findings = withoutRulesTwice([
+    ...rulesFindings(fleet, hosts, states),
+    ...findingsOfSecrets(looked, states),
+  ]);
+  process.exitCode = EXIT_CODES[statusOf(findings)];
+  if (options.json) {
+    const report = { status: statusOf(findings), files: secrets.length, findings };
+    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    return;
+  }
+  process.stdout.write(findings.map(findingText).join('') + summary(secrets, findings));
+}
+
+function findingText({ severity, message, remedy }: Finding): string {
+  const mark =
+    severity === 'error' ? pc.red('✗') : severity === 'warning' ? pc.yellow('!') : pc.yellow('?');
+  return `${mark} ${message}\n${remedy === '' ? '' : `    ${remedy}\n`}`;
+}
+
+function summary(secrets: readonly Secret[], findings: readonly Finding[]): string {
+  const files = counted(secrets.length, 'sops file');
+  if (secrets.length === 0) return 'There are no sops files here yet.\n';
+  if (findings.length === 0)
+    return `${pc.green('✓')} ${files}, each encrypted to those whom its rule names\n`;
+  const named = new Set(findings.map(({ resource }) => resource));
+  const bad = secrets.filter(({ file }) => named.has(file)).length;
+  return `${files}, ${bad} to look at\n`;
+}
+
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
+
+type Result = Synced | { readonly status: 'would sync' };
 
 async function sync(names: readonly string[], options: Options): Promise<void> {
   const fleet = loadFleetFor(options);
-  const states = await readStates(fleet, fleet.hosts);
-  const todo = readSecrets(fleet, states, chosen(fleet, names)).filter(needsSync);
-  const results: ({ readonly file: string } & (Synced | { readonly status: 'would sync' }))[] = [];
+  const looked = await look(fleet, names);
+  const todo = looked.secrets.filter(needsSync);
+  const bySecret = new Map(todo.map((secret) => [secret.file, secret]));
   const { say, done } = progress();
+  const print = (file: string, result: Result) => {
+    done();
+    const secret = bySecret.get(file);
+    if (!options.json && secret !== undefined) process.stdout.write(resultText(secret, result));
+  };
+  const results = new Map<string, Result>();
+  const stop = new AbortController();
+  const interrupt = () => stop.abort();
+  process.once('SIGINT', interrupt);
   try {
-    for (const [i, secret] of todo.entries()) {
-      say(`${i + 1} of ${todo.length}: ${secret.file}`);
-      const result = options.dryRun ? ({ status: 'would sync' } as const) : await syncSecret(fleet, secret);
-      results.push({ file: secret.file, ...result });
-      done();
-      if (!options.json) process.stdout.write(line(secret.file, result));
-      if (result.status === 'left') process.exitCode = 1;
+    if (options.dryRun) {
+      for (const secret of todo) {
+        const result = refusal(secret) ?? ({ status: 'would sync' } as const);
+        results.set(secret.file, result);
+        print(secret.file, result);
+      }
+    } else {
+      const onStart = (file: string, index: number) => say(`${index + 1} of ${todo.length}: ${file}`);
+      const ended = await syncSecrets(fleet, looked, { onStart, onEnd: print, signal: stop.signal });
+      for (const [file, result] of ended) results.set(file, result);
     }
   } finally {
     done();
+    process.off('SIGINT', interrupt);
   }
-  if (options.json) process.stdout.write(`${JSON.stringify({ files: results }, null, 2)}\n`);
-  else if (todo.length === 0)
-    process.stdout.write('Nothing to do: every sops file is encrypted as its rule says.\n');
+  const open = todo.length - results.size;
+  if ([...results.values()].some(({ status }) => status === 'left')) process.exitCode = 1;
+  if (open > 0) process.exitCode = 130;
+  if (options.json) {
+    const files = [...results].map(([file, result]) => ({ file, ...result, ...changes(bySecret.get(file)) }));
+    process.stdout.write(`${JSON.stringify({ looked: looked.secrets.length, open, files }, null, 2)}\n`);
+  } else if (open > 0) {
+    process.stderr.write(`Stopped; ${counted(open, 'file')} left. Run it again to go on.\n`);
+  } else if (todo.length === 0) {
+    const files = counted(looked.secrets.length, 'sops file');
+    process.stdout.write(`Nothing to do: ${files}, each encrypted to those whom its rule names.\n`);
+  }
 }
 
-function line(file: string, result: Synced | { readonly status: 'would sync' }): string {
-  if (result.status !== 'left') return `${pc.green('✓')} ${file} ${result.status}\n`;
-  return `${pc.red('✗')} ${file} left as it is: ${result.message}\n    ${result.remedy}\n`;
+const changes = (secret: Secret | undefined) => ({
+  gain: (secret?.missing ?? []).map(({ name }) => name),
+  lose: (secret?.extra ?? []).map(({ name }) => name),
+});
+
+function resultText(secret: Secret, result: Result): string {
+  if (result.status === 'left') {
+    const remedy = result.remedy === '' ? '' : `    ${result.remedy}\n`;
+    return `${pc.red('✗')} ${secret.file} left as it is: ${result.message}\n${remedy}`;
+  }
+  const { gain, lose } = changes(secret);
+  const who = [...gain.map((name) => `+ ${name}`), ...lose.map((name) => `- ${name}`)].join(', ');
+  return `${pc.green('✓')} ${secret.file} ${result.status}${who === '' ? '' : `: ${who}`}\n`;
 }

@@ -1,69 +1,172 @@
 import type { Fleet } from '../fleet/fleet';
-import { type Party, readSecrets, type Secret, type SecretsOptions } from '../sops/secrets';
+import { quoted } from '../fleet/shell';
+import type { Party } from '../sops/key-holders';
+import { readSecrets, type Secret, type SecretsOptions } from '../sops/secrets';
 import type { StateReading } from '../terraform/state';
 import type { Finding } from './report';
 
-/** Whom the sops files are encrypted to, against the rules and the states, as findings. */
+const RULES = '.sops.yaml';
+const APPLY = 'bin/hostkey sops apply --all';
+
+/**
+ * Whom the sops files are encrypted to, against the rules and the states, as findings.
+ *
+ * @throws CreationRulesError where the root `.sops.yaml` can't be read.
+ */
 export function secretFindings(
   fleet: Fleet,
   states: ReadonlyMap<string, StateReading>,
   options: SecretsOptions = {},
 ): Finding[] {
-  return readSecrets(fleet, states, options).flatMap(findingsOf);
+  return findingsOfSecrets(readSecrets(fleet, states, options), states);
+}
+
+/** The same, of secrets that were read already. */
+export function findingsOfSecrets(
+  { secrets, hasRules }: ReturnType<typeof readSecrets>,
+  states: ReadonlyMap<string, StateReading>,
+): Finding[] {
+  const isEncrypted = ({ read }: Secret) => read.status === 'encrypted';
+  return [
+    ...(!hasRules && secrets.some(isEncrypted) ? [noRules()] : []),
+    ...unknownHosts(secrets, states),
+    ...wrongRules(secrets),
+    ...secrets.flatMap((secret) => [...findingsOf(secret), ...(hasRules ? ruleProblem(secret) : [])]),
+  ];
+}
+
+const noRules = (): Finding => ({
+  kind: 'unchecked',
+  severity: 'unknown',
+  check: 'secrets',
+  resource: RULES,
+  message: `there are no creation rules in ${RULES}, so nobody knows whom the sops files are to be encrypted to`,
+  remedy: APPLY,
+});
+
+/** A host whose state can't be read may have any recipient: its files are compared with the rules alone. */
+function unknownHosts(secrets: readonly Secret[], states: ReadonlyMap<string, StateReading>): Finding[] {
+  return [...new Set(secrets.flatMap(({ unknown }) => unknown))].flatMap((host): Finding[] => {
+    const state = states.get(host);
+    if (state?.status !== 'unreadable') return [];
+    const message = `whether its secrets are encrypted to ${host} itself can't be told: ${state.message}`;
+    return [
+      { host, kind: 'unchecked', severity: 'unknown', check: 'secrets', message, remedy: state.remedy },
+    ];
+  });
+}
+
+/** A wrong rule is told once, and not for every file that is right in spite of it. */
+function wrongRules(secrets: readonly Secret[]): Finding[] {
+  const findings = new Map<string, Finding>();
+  for (const { host, rule, doubts } of secrets) {
+    for (const doubt of rule === undefined ? [] : doubts) {
+      const key = JSON.stringify([host, rule?.line, doubt]);
+      if (findings.has(key)) continue;
+      findings.set(key, {
+        ...(host === undefined ? {} : { host }),
+        kind: 'root-rules-changed',
+        severity: 'error',
+        check: 'secrets',
+        resource: RULES,
+        line: rule?.line,
+        message: `the rule at ${RULES}:${rule?.line} ${doubt}: whoever saves a secret by it locks somebody out`,
+        remedy: APPLY,
+      });
+    }
+  }
+  return [...findings.values()];
+}
+
+/** That sops wouldn't know what to do with a file. */
+function ruleProblem({ file, host, read, rule }: Secret): Finding[] {
+  if (read.status !== 'encrypted' || (rule !== undefined && rule.problem === undefined)) return [];
+  const about = { ...(host === undefined ? {} : { host }), check: 'secrets', resource: file } as const;
+  const message =
+    rule === undefined
+      ? `no rule of ${RULES} matches ${file}, so nobody knows whom it is to be encrypted to`
+      : `the rule for ${file} (${RULES}:${rule.line}) can't be used: ${rule.problem}`;
+  const remedy = rule === undefined ? APPLY : `edit ${RULES}, line ${rule.line}`;
+  return [{ ...about, kind: 'unchecked', severity: 'unknown', message, remedy }];
 }
 
 function findingsOf(secret: Secret): Finding[] {
-  const { file, host, status, missing, extra, regrouped, notInRule } = secret;
+  const { file, host, read, missing, extra, differs, threshold, doubts } = secret;
   const about = { ...(host === undefined ? {} : { host }), check: 'secrets', resource: file } as const;
-  const sync = `bin/hostkey secrets sync ${file}`;
-  if (status === 'plain') {
+  if (read.status === 'plain') {
     const message = `${file} is not encrypted`;
-    return [
-      {
-        ...about,
-        kind: 'secret-plain',
-        severity: 'error',
-        message,
-        remedy: `sops encrypt -i ${file}, and consider what was in it known`,
-      },
-    ];
+    const remedy = `sops encrypt -i ${quoted(file)}; where git has it already, take what is in it for known, and change it`;
+    return [{ ...about, kind: 'secret-plain', severity: 'error', message, remedy }];
   }
-  if (status === 'damaged') {
-    const message = `${file} looks like a sops file, and what sops wrote at its end can't be read`;
-    return [{ ...about, kind: 'unchecked', severity: 'unknown', message, remedy: `git log -p ${file}` }];
+  if (read.status === 'damaged') {
+    const message = `${file} can't be decrypted by anybody: ${read.reason}`;
+    const remedy = `look for a whole one: git log -p -- ${quoted(file)}`;
+    return [{ ...about, kind: 'unchecked', severity: 'unknown', message, remedy }];
   }
+  const sync = `bin/hostkey secrets sync ${quoted(file)}`;
+  const remedy = doubts.length === 0 ? sync : `${APPLY}; then ${sync}`;
   const findings: Finding[] = [];
   if (missing.length > 0) {
-    const byRule = missing.filter(({ key }) => !notInRule.some((party) => party.key === key));
     findings.push({
       ...about,
       kind: 'secret-missing-recipient',
       severity: 'error',
-      expected: named(missing),
+      expected: keys(missing),
       message: `${named(missing)} can't decrypt ${file}`,
-      remedy: byRule.length === missing.length ? sync : `bin/hostkey sops apply --all, then ${sync}`,
+      remedy,
     });
   }
   if (extra.length > 0) {
-    const strangers = extra.filter(({ known }) => !known);
+    const strangers = extra.filter(({ standing }) => standing === 'unknown');
     const who =
       strangers.length === 0
         ? ''
-        : ` (${named(strangers)}: in no rule and of no host, so an earlier key, or a host's that is gone)`;
+        : `; ${strangers.length === extra.length ? 'that' : named(strangers)} is in no rule, and of nobody whom the fleet knows`;
     findings.push({
       ...about,
       kind: 'secret-extra-recipient',
       severity: 'warning',
-      actual: named(extra),
+      actual: keys(extra),
       message: `${named(extra)} can decrypt ${file}, and shouldn't${who}`,
-      remedy: sync,
+      remedy,
     });
   }
-  if (regrouped) {
-    const message = `${file} has its keys in other groups than its rule`;
+  if (findings.length === 0 && differs && doubts.length === 0) {
+    const message = `${file} has the right keys, and in other groups or spelt otherwise than its rule`;
     findings.push({ ...about, kind: 'secret-missing-recipient', severity: 'warning', message, remedy: sync });
   }
+  if (threshold !== undefined) findings.push({ ...about, ...thresholdFinding(secret, threshold) });
   return findings;
 }
 
-const named = (parties: readonly Party[]): string => parties.map(({ name }) => name).join(', ');
+function thresholdFinding(
+  { file, read }: Secret,
+  { actual, wanted }: NonNullable<Secret['threshold']>,
+): Pick<Finding, 'kind' | 'severity' | 'expected' | 'actual' | 'message' | 'remedy'> {
+  return {
+    kind: actual < wanted ? 'secret-extra-recipient' : 'secret-missing-recipient',
+    severity: 'warning',
+    expected: String(wanted),
+    actual: String(actual),
+    message: `${actual} of the key groups of ${file} are needed to decrypt it, and its rule says ${wanted}`,
+    remedy: thresholdRemedy(file, wanted, read.status === 'encrypted' ? read.groups.length : 0),
+  };
+}
+
+/** `sops updatekeys` keeps the threshold that a file has; taking a group away may set it. */
+export function thresholdRemedy(file: string, wanted: number, groups: number): string {
+  const name = quoted(file);
+  const option = `--shamir-secret-sharing-threshold ${wanted}`;
+  if (wanted >= groups) return `encrypt it anew: sops decrypt -i ${name} && sops encrypt -i ${name}`;
+  return `sops groups delete -i --file ${name} ${option} ${groups - 1}; then bin/hostkey secrets sync ${name}`;
+}
+
+/** `a`, `a and b`, `a, b and c`. */
+function named(parties: readonly Party[]): string {
+  const names = parties.map(({ name }) => name);
+  const last = names.pop() ?? '';
+  return names.length === 0 ? last : `${names.join(', ')} and ${last}`;
+}
+
+const keys = (parties: readonly Party[]): string =>
+  parties.map(({ key }) => key.replace(/^age:/, '')).join(', ');

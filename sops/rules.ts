@@ -24,6 +24,7 @@ import {
   refuse,
   removeItems,
   replaceScalar,
+  SopsRulesError,
   type Splice,
   scalarText,
   seqList,
@@ -70,11 +71,12 @@ const OUR_NAME = /^(admin|host)_/;
  */
 export function applyHost(text: string | undefined, entry: HostEntry, file = FILE): Edit<string> {
   const step = compose(readRules(text ?? '', file), entry);
+  const { after, outcome } = step;
   return {
-    text: step.after.source,
-    changed: step.after.source !== text,
-    outcome: outcomeOf(step),
-    warnings: warningsOf(step, step.after),
+    text: after.source,
+    changed: after.source !== text,
+    outcome,
+    warnings: warningsOf(step, after),
   };
 }
 
@@ -89,18 +91,18 @@ export interface HostsEdit extends Edit<string | undefined> {
  * text stays what it is, also where there is none.
  */
 export function applyHosts(text: string | undefined, entries: readonly HostEntry[], file = FILE): HostsEdit {
-  const steps: Composition[] = [];
+  const steps: Step[] = [];
   let rules = readRules(text ?? '', file);
   for (const entry of entries) {
-    const step = compose(rules, entry);
+    const { after, ...step } = compose(rules, entry);
     steps.push(step);
-    rules = step.after;
+    rules = after;
   }
   const changed = rules.source !== (text ?? '');
   const hosts = steps.map((step) => ({
     host: step.wanted.host,
     recipient: step.wanted.recipient,
-    outcome: outcomeOf(step),
+    outcome: step.outcome,
     warnings: warningsOf(step, rules),
   }));
   return {
@@ -112,33 +114,63 @@ export function applyHosts(text: string | undefined, entries: readonly HostEntry
   };
 }
 
-/** One host's way into the file. */
-interface Composition {
-  readonly wanted: HostEntry;
-  readonly before: Rules;
-  /** Without the admins that are no longer wanted. */
-  readonly removed: Rules;
-  readonly after: Rules;
+/** What `applyHost` would do for one host to a text as it stands. */
+export type HostCheck = HostsEdit['hosts'][number] | { readonly host: string; readonly error: SopsRulesError };
+
+/**
+ * Judges each host against the text by itself, with the same edits as `applyHost`, and makes none of them.
+ *
+ * @throws SopsRulesError where the text can't be read at all, HostEntryError where an entry is wrong.
+ */
+export function checkHosts(
+  text: string | undefined,
+  entries: readonly HostEntry[],
+  file = FILE,
+): readonly HostCheck[] {
+  const rules = readRules(text ?? '', file);
+  return entries.map((entry) => {
+    const wanted = checkEntry(entry);
+    const { host, recipient } = wanted;
+    try {
+      const isDone = unwantedAdmins(rules, wanted).length + additions(rules, wanted).length === 0;
+      const outcome = isDone ? 'unchanged' : rules.anchors.has(`host_${host}`) ? 'updated' : 'added';
+      return { host, recipient, outcome, warnings: isDone ? shadows(rules, wanted) : [] };
+    } catch (error) {
+      if (error instanceof SopsRulesError) return { host, error };
+      throw error;
+    }
+  });
 }
 
-function compose(before: Rules, entry: HostEntry): Composition {
+/** One host's way into the file, without the file: a thousand of those would fill the memory. */
+interface Step {
+  readonly wanted: HostEntry;
+  readonly outcome: Edit<string>['outcome'];
+  /** Folder → the admins that left its rule. */
+  readonly departed: ReadonlyMap<string, readonly string[]>;
+}
+
+function compose(before: Rules, entry: HostEntry): Step & { readonly after: Rules } {
   const wanted = checkEntry(entry);
   const names = wantedNames(wanted);
+  // Without the admins that are no longer wanted.
   const removed = edit(before, (rules) => unwantedAdmins(rules, wanted));
   const added = edit(removed, (rules) => additions(rules, wanted));
+  if (added === before) return { wanted, outcome: 'unchanged', departed: new Map(), after: before };
   const after = edit(added, (rules) => orphanedAdmins(rules, before, new Set(names.keys())));
   verify(before, after, { names: new Set(names.keys()), folders: foldersOf(wanted), emptied: false });
   verifyEntry(after, wanted);
-  return { wanted, before, removed, after };
+  const outcome = before.anchors.has(`host_${wanted.host}`) ? 'updated' : 'added';
+  return {
+    wanted,
+    outcome: after.source === before.source ? 'unchanged' : outcome,
+    departed: departed(before, removed, wanted),
+    after,
+  };
 }
 
-function outcomeOf({ wanted, before, after }: Composition): Edit<string>['outcome'] {
-  if (after.source === before.source) return 'unchanged';
-  return before.anchors.has(`host_${wanted.host}`) ? 'updated' : 'added';
-}
-
-function warningsOf({ wanted, before, removed }: Composition, final: Rules): RuleWarning[] {
-  return [...departures(before, removed, final, wanted), ...shadows(final, wanted)];
+function warningsOf({ wanted, departed }: Step, final: Rules): RuleWarning[] {
+  return [...departures(final, departed), ...shadows(final, wanted)];
 }
 
 /**
@@ -834,17 +866,24 @@ function emptySections(rules: Rules, before: Rules): Splice[] {
 
 // ---------------------------------------------------------------- warnings
 
+function departed(before: Rules, removed: Rules, entry: HostEntry): Map<string, string[]> {
+  if (before === removed) return new Map();
+  return new Map(
+    [...foldersOf(entry)].map((folder) => {
+      const kept = memberNames(ruleFor(removed, folder));
+      return [folder, memberNames(ruleFor(before, folder)).filter((name) => !kept.includes(name))];
+    }),
+  );
+}
+
 /** Admins that were taken out of a rule: somebody who could read new secrets can't any more, so it is said. */
-function departures(before: Rules, removed: Rules, after: Rules, entry: HostEntry): RuleWarning[] {
-  if (before === removed) return [];
-  return [...foldersOf(entry)].flatMap((folder) => {
-    const kept = memberNames(ruleFor(removed, folder));
-    const gone = memberNames(ruleFor(before, folder)).filter((name) => !kept.includes(name));
-    const rule = ruleFor(after, folder);
-    if (gone.length === 0 || !rule) return [];
-    const names = gone.map((name) => `*${name}`).join(', ');
-    const message = `${names} left the rule for ${folder}, being none of the admins any more; run "sops updatekeys" on its files`;
-    return [{ line: lineOf(after.yaml, rule.start), pathRegex: rule.regex, message }];
+function departures(final: Rules, gone: Step['departed']): RuleWarning[] {
+  return [...gone].flatMap(([folder, members]) => {
+    const rule = ruleFor(final, folder);
+    if (members.length === 0 || !rule) return [];
+    const names = members.map((name) => `*${name}`).join(', ');
+    const message = `${names} left the rule for ${folder}, being none of the admins any more; run "hostkey secrets sync" on its files`;
+    return [{ line: lineOf(final.yaml, rule.start), pathRegex: rule.regex, message }];
   });
 }
 
@@ -868,6 +907,8 @@ function shadow(
   folder: string,
   names: readonly string[],
 ): RuleWarning[] {
+  // Most rules of a large fleet are for one other folder each.
+  if (rule.folder !== undefined && !`${folder}/sub/`.startsWith(`${rule.folder}/`)) return [];
   const far = reach(rule.regex, folder);
   if (far === 'none' || names.every((name) => memberNames(rule).includes(name))) return [];
   const here = lineOf(rules.yaml, rule.start);
@@ -887,7 +928,7 @@ function shadow(
 function thresholds(rules: Rules, rule: Rule, host: string): RuleWarning[] {
   const count = isMap(rule.node) ? groupsOf(rule.node).length : 0;
   if (count < 2) return [];
-  const message = `the rule for ${rule.regex} has ${count} key groups, so ${host} alone can't decrypt its files unless shamir_threshold is 1; keep one group, or set the threshold`;
+  const message = `the rule for ${rule.regex} has ${count} key groups, so ${host} alone can't decrypt its files and sops takes no shamir_threshold below 2; keep one group`;
   return [{ line: lineOf(rules.yaml, rule.start), pathRegex: rule.regex, message }];
 }
 

@@ -396,7 +396,7 @@ describe('admins', () => {
     const result = applyHost(both, MQTT);
     expect(result.text).toBe(apply(undefined));
     expect(result.warnings.map(({ message }) => message)).toEqual([
-      '*admin_bea left the rule for secrets/mqtt-01, being none of the admins any more; run "sops updatekeys" on its files',
+      '*admin_bea left the rule for secrets/mqtt-01, being none of the admins any more; run "hostkey secrets sync" on its files',
     ]);
     expect(apply(result.text, { ...MQTT, admins: two })).toBe(both);
   });
