@@ -121,8 +121,7 @@ async function check(names: readonly string[], options: Options): Promise<void> 
 }
 
 function findingText({ severity, message, remedy }: Finding): string {
-  const mark =
-    severity === 'error' ? pc.red('✗') : severity === 'warning' ? pc.yellow('!') : pc.yellow('?');
+  const mark = severity === 'error' ? pc.red('✗') : severity === 'warning' ? pc.yellow('!') : pc.yellow('?');
   return `${mark} ${message}\n${remedy === '' ? '' : `    ${remedy}\n`}`;
 }
 

@@ -83,9 +83,7 @@ function readOwn(path: string, shown: string): string | undefined {
 
 function report({ json }: Request, { changed, hosts, missing, warnings }: FleetEdit): void {
   if (json) {
-    process.stdout.write(
-      `${JSON.stringify({ file: FILE, changed, hosts: hosts.map(({ warnings: _, ...host }) => host), missing, warnings })}\n`,
-    );
+    process.stdout.write(`${JSON.stringify({ file: FILE, changed, hosts, missing, warnings })}\n`);
     return;
   }
   printWarnings(warnings);

@@ -1,9 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import { RE2JS } from 're2js';
 import type { Fleet, Host } from '../fleet/fleet';
 import { sharedFoldersOf } from '../fleet/folders';
 import { git } from '../fleet/git';
-import { applyHosts, recipientIn } from '../sops/rules';
+import { HostEntryError } from '../sops/entry';
+import { usualFiles } from '../sops/path-regex';
+import { checkHosts, recipientIn } from '../sops/rules';
 import { SopsRulesError } from '../sops/yaml-text';
 import type { StateReading } from '../terraform/state';
 import type { Finding } from './report';
@@ -25,36 +28,39 @@ export function rulesFindings(
     return reading?.status === 'deployed' ? [{ host, recipient: reading.state.recipient }] : [];
   });
   if (deployed.length === 0) return [];
-  const file = path.join(fleet.root, RULES);
-  const text = existsSync(file) ? readFileSync(file, 'utf8') : undefined;
   const about = (host: Host) => ({ host: host.name, check: 'rules', resource: RULES }) as const;
-  try {
-    const { hosts: edits } = applyHosts(
-      text,
-      deployed.map(({ host, recipient }) => ({
-        host: host.name,
-        recipient,
-        admins: fleet.admins,
-        path: host.secrets,
-        shared: sharedFoldersOf(fleet, host.name),
-      })),
+  const untold = (message: string, remedy: string) =>
+    deployed.map(
+      ({ host }): Finding => ({ ...about(host), kind: 'unchecked', severity: 'unknown', message, remedy }),
     );
+  let text: string | undefined;
+  try {
+    text = readRules(path.join(fleet.root, RULES));
+  } catch (error) {
+    return untold(`${RULES} can't be read: ${(error as Error).message}`, `make ${RULES} readable for you`);
+  }
+  const entries = deployed.map(({ host, recipient }) => ({
+    host: host.name,
+    recipient,
+    admins: fleet.admins,
+    path: host.secrets,
+    shared: sharedFoldersOf(fleet, host.name),
+  }));
+  try {
+    const checks = checkHosts(text, entries);
     return deployed.flatMap(({ host, recipient }, i): Finding[] => {
-      const edit = edits[i];
-      if (edit === undefined) return [];
-      const { outcome, warnings } = edit;
+      const check = checks[i];
+      if (check === undefined) return [];
+      if ('error' in check) {
+        const { line, message } = check.error;
+        const remedy = `edit ${RULES}, line ${line}`;
+        return [{ ...about(host), kind: 'unchecked', severity: 'unknown', line, message, remedy }];
+      }
+      const { outcome, warnings } = check;
       if (outcome === 'added') {
         const message = `${RULES} has no entry for ${host.name}: sops would encrypt its secrets to others`;
-        return [
-          {
-            ...about(host),
-            kind: 'root-rules-missing',
-            severity: 'error',
-            expected: recipient,
-            message,
-            remedy: REMEDY,
-          },
-        ];
+        const kind = 'root-rules-missing';
+        return [{ ...about(host), kind, severity: 'error', expected: recipient, message, remedy: REMEDY }];
       }
       if (outcome === 'updated') {
         const actual = text === undefined ? undefined : recipientWritten(text, host.name);
@@ -63,37 +69,58 @@ export function rulesFindings(
           ? `${RULES} has another recipient for ${host.name} than the state`
           : `the rules for ${host.name} in ${RULES} aren't what its deployment wrote: a recipient or a rule is missing or changed`;
         const values = isOther ? { expected: recipient, ...(actual === undefined ? {} : { actual }) } : {};
-        return [
-          {
-            ...about(host),
-            kind: 'root-rules-changed',
-            severity: 'error',
-            ...values,
-            message,
-            remedy: REMEDY,
-          },
-        ];
+        const kind = 'root-rules-changed';
+        return [{ ...about(host), kind, severity: 'error', ...values, message, remedy: REMEDY }];
       }
-      return warnings.map(({ line, message }) => ({
-        ...about(host),
-        kind: 'root-rules-shadowed',
-        severity: 'error',
-        line,
-        message: `${RULES}:${line}: ${message}`,
-        remedy: `edit ${RULES}, line ${line}`,
-      }));
+      const folders = [host.secrets, ...sharedFoldersOf(fleet, host.name)];
+      return warnings
+        .filter(({ pathRegex }) => matchesBelow(pathRegex, folders))
+        .map(({ line, message }) => ({
+          ...about(host),
+          kind: 'root-rules-shadowed',
+          severity: 'error',
+          line,
+          message: `${RULES}:${line}: ${message}`,
+          remedy: `edit ${RULES}, line ${line}`,
+        }));
     });
   } catch (error) {
-    if (!(error instanceof SopsRulesError)) throw error;
-    const { message } = error;
-    return deployed.map(({ host }) => ({
-      ...about(host),
-      kind: 'unchecked',
-      severity: 'unknown',
-      message,
-      remedy: `edit ${RULES}`,
-    }));
+    if (!(error instanceof SopsRulesError || error instanceof HostEntryError)) throw error;
+    return untold(error.message, `edit ${error instanceof HostEntryError ? fleet.file : RULES}`);
   }
+}
+
+/** Undefined where there is no such file. */
+function readRules(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Whether the expression of a rule before ours matches files in these folders. Terraform's runs warn wherever that
+ * can't be told without Go's regexp, which they do without to start quickly; here there is time to make sure.
+ */
+function matchesBelow(pathRegex: string | undefined, folders: readonly string[]): boolean {
+  if (pathRegex === undefined || pathRegex === '') return true;
+  try {
+    const regex = RE2JS.compile(pathRegex);
+    return folders.flatMap(usualFiles).some((file) => regex.matcher(file).find());
+  } catch {
+    return true; // sops gives up at such a rule
+  }
+}
+
+/** Without what the secrets say of a host's rule, where the rules themselves were looked at and say it, too. */
+export function withoutRulesTwice(findings: readonly Finding[]): Finding[] {
+  const isOfRules = ({ kind }: Finding) => kind.startsWith('root-rules-');
+  const told = new Set(
+    findings.filter((each) => isOfRules(each) && each.check === 'rules').map(({ host }) => host),
+  );
+  return findings.filter((each) => !(isOfRules(each) && each.check === 'secrets' && told.has(each.host)));
 }
 
 function recipientWritten(text: string, host: string): string | undefined {

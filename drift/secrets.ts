@@ -50,9 +50,9 @@ function unknownHosts(secrets: readonly Secret[], states: ReadonlyMap<string, St
     const state = states.get(host);
     if (state?.status !== 'unreadable') return [];
     const message = `whether its secrets are encrypted to ${host} itself can't be told: ${state.message}`;
-    return [
-      { host, kind: 'unchecked', severity: 'unknown', check: 'secrets', message, remedy: state.remedy },
-    ];
+    // What was begun is known to be unfinished; about anything else nothing is known.
+    const severity = state.begun ? 'warning' : 'unknown';
+    return [{ host, kind: 'unchecked', severity, check: 'secrets', message, remedy: state.remedy }];
   });
 }
 

@@ -32,14 +32,14 @@ export function reach(regex: string | undefined, folder: string): Reach {
   if (regex === undefined || regex === '') return 'catch-all';
   const expression = toJavaScript(regex);
   if (!expression) return 'unknown';
-  if (!probes(folder).some((probe) => expression.test(probe))) return 'none';
+  if (!usualFiles(folder).some((probe) => expression.test(probe))) return 'none';
   return unrelated(folder).some((probe) => expression.test(probe)) ? 'catch-all' : 'specific';
 }
 
 /** A file of the folder that the expression matches, to show it to a person. */
 export function matchedFile(regex: string, folder: string): string | undefined {
   const expression = toJavaScript(regex);
-  return expression && probes(folder).find((probe) => expression.test(probe));
+  return expression && usualFiles(folder).find((probe) => expression.test(probe));
 }
 
 const NAMES = [
@@ -52,7 +52,8 @@ const NAMES = [
   'sub/x.yaml',
 ];
 
-function probes(folder: string): string[] {
+/** Files of a folder, one of every kind that secrets are usually kept in. */
+export function usualFiles(folder: string): string[] {
   return NAMES.map((name) => `${folder}/${name}`);
 }
 
@@ -63,7 +64,7 @@ function unrelated(folder: string): string[] {
     .slice(parent.length)
     .replace(/[a-z]/gi, (letter) => (/[a-m]/i.test(letter) ? 'z' : 'a'))
     .replace(/\d/g, (digit) => String((Number(digit) + 5) % 10));
-  return [...probes(`${parent}zz-unrelated-zz`), ...probes(parent + other)];
+  return [...usualFiles(`${parent}zz-unrelated-zz`), ...usualFiles(parent + other)];
 }
 
 const POSIX_CLASSES: Readonly<Record<string, string>> = {

@@ -82,8 +82,7 @@ export function applyHost(text: string | undefined, entry: HostEntry, file = FIL
 
 /** What an edit made of a text for many hosts, and of each of them. */
 export interface HostsEdit extends Edit<string | undefined> {
-  readonly hosts: readonly (Pick<HostEntry, 'host' | 'recipient'> &
-    Pick<Edit<string>, 'outcome' | 'warnings'>)[];
+  readonly hosts: readonly (Pick<HostEntry, 'host' | 'recipient'> & Pick<Edit<string>, 'outcome'>)[];
 }
 
 /**
@@ -99,23 +98,19 @@ export function applyHosts(text: string | undefined, entries: readonly HostEntry
     rules = after;
   }
   const changed = rules.source !== (text ?? '');
-  const hosts = steps.map((step) => ({
-    host: step.wanted.host,
-    recipient: step.wanted.recipient,
-    outcome: step.outcome,
-    warnings: warningsOf(step, rules),
-  }));
   return {
     text: changed ? rules.source : text,
     changed,
     outcome: !changed ? 'unchanged' : text === undefined ? 'added' : 'updated',
-    warnings: hosts.flatMap(({ warnings }) => warnings),
-    hosts,
+    warnings: steps.flatMap((step) => warningsOf(step, rules)),
+    hosts: steps.map(({ wanted: { host, recipient }, outcome }) => ({ host, recipient, outcome })),
   };
 }
 
 /** What `applyHost` would do for one host to a text as it stands. */
-export type HostCheck = HostsEdit['hosts'][number] | { readonly host: string; readonly error: SopsRulesError };
+export type HostCheck =
+  | (Pick<Edit<string>, 'outcome' | 'warnings'> & { readonly host: string })
+  | { readonly host: string; readonly error: SopsRulesError };
 
 /**
  * Judges each host against the text by itself, with the same edits as `applyHost`, and makes none of them.
@@ -130,11 +125,11 @@ export function checkHosts(
   const rules = readRules(text ?? '', file);
   return entries.map((entry) => {
     const wanted = checkEntry(entry);
-    const { host, recipient } = wanted;
+    const { host } = wanted;
     try {
       const isDone = unwantedAdmins(rules, wanted).length + additions(rules, wanted).length === 0;
       const outcome = isDone ? 'unchanged' : rules.anchors.has(`host_${host}`) ? 'updated' : 'added';
-      return { host, recipient, outcome, warnings: isDone ? shadows(rules, wanted) : [] };
+      return { host, outcome, warnings: isDone ? shadows(rules, wanted) : [] };
     } catch (error) {
       if (error instanceof SopsRulesError) return { host, error };
       throw error;
@@ -272,6 +267,7 @@ interface Rules {
   /** The list that our anchors stand in or will; undefined where the file has no `keys`. */
   readonly keys: TextList | undefined;
   readonly rules: readonly Rule[];
+  readonly byRegex: ReadonlyMap<string | undefined, readonly Rule[]>;
   /** The list of the rules; undefined where the file has no `creation_rules`. */
   readonly ruleList: TextList | undefined;
 }
@@ -306,7 +302,9 @@ function readRules(source: string, file: string): Rules {
   }
   checkAnchors(yaml, anchors, keysPair);
   const rules = (ruleList?.items ?? []).map((item, index) => readRule(item.node, item.start, index, nodes));
-  return { source, yaml, anchors, uses, keys, rules, ruleList };
+  const byRegex = new Map<string | undefined, Rule[]>();
+  for (const rule of rules) byRegex.set(rule.regex, [...(byRegex.get(rule.regex) ?? []), rule]);
+  return { source, yaml, anchors, uses, keys, rules, byRegex, ruleList };
 }
 
 /** Anchors and aliases in the order of the text. */
@@ -447,7 +445,7 @@ function compareFolders(a: string, b: string): number {
 
 /** The one rule for a folder; undefined where there is none yet. */
 function ruleFor(rules: Rules, folder: string): Rule | undefined {
-  const [rule, second] = rules.rules.filter((candidate) => candidate.regex === folderRegex(folder));
+  const [rule, second] = rules.byRegex.get(folderRegex(folder)) ?? [];
   if (second) {
     refuse(
       rules.yaml,
@@ -747,7 +745,14 @@ interface RuleStyle extends ListStyle {
 }
 
 function styleOf(rules: Rules): RuleStyle {
-  const { yaml } = rules;
+  const known = styles.get(rules) ?? readStyle(rules);
+  styles.set(rules, known);
+  return known;
+}
+
+const styles = new WeakMap<Rules, RuleStyle>();
+
+function readStyle({ yaml }: Rules): RuleStyle {
   const found: { key: string; step: number; gap: number }[] = [];
   if (yaml.root && !isFlow(yaml.root)) {
     visit(yaml.root, {

@@ -103,9 +103,7 @@ function readMetadata(data: object): SecretFile {
 
 function keysOf({ age, pgp, kms, gcp_kms, hckms, azure_kv, hc_vault }: GroupOfKeys): KeyGroup {
   return new Set([
-    ...(kms ?? []).map((key) =>
-      kmsKeyOf(key.arn, key.role ?? '', key.context ?? {}, key.aws_profile ?? ''),
-    ),
+    ...(kms ?? []).map((key) => kmsKeyOf(key.arn, key.role ?? '', key.context ?? {}, key.aws_profile ?? '')),
     ...(gcp_kms ?? []).map((key) => `gcp_kms:${key.resource_id}`),
     ...(hckms ?? []).map((key) => `hckms:${key.key_id}`),
     ...(azure_kv ?? []).map((key) => azureKeyOf(key.vault_url, key.name, key.version ?? '')),

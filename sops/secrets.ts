@@ -269,7 +269,8 @@ const EVERYDAY = [
 const NO_SECRET =
   /(^|\/)(\.git[^/]*|\.editorconfig|\.DS_Store|\.?keep|(README|LICEN[CS]E|CHANGELOG|CONTRIBUTING|NOTICE|Makefile|justfile)(\.[^/]*)?|[^/]*\.(md|markdown|rst|adoc|nix|tf|pub|crt|cer|schema\.json|example|sample|template|tmpl|dist)|[^/]*[.-](example|sample|template)\.[^/.]+)$/i;
 
-const PUBLIC_PEM = /-----BEGIN ([A-Z ]*(?:CERTIFICATE|PUBLIC KEY|PUBLIC KEY BLOCK))-----[^-]*-----END \1-----/g;
+const PUBLIC_PEM =
+  /-----BEGIN ([A-Z ]*(?:CERTIFICATE|PUBLIC KEY|PUBLIC KEY BLOCK))-----[^-]*-----END \1-----/g;
 const OTHER_CIPHERTEXT =
   /^(age-encryption\.org\/v1\n|-----BEGIN (AGE ENCRYPTED FILE|PGP MESSAGE)-----|\0GITCRYPT\0|\$ANSIBLE_VAULT;)/;
 

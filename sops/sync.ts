@@ -43,23 +43,17 @@ const APPLY = 'bin/hostkey sops apply --all';
 const CANNOT_DECRYPT = 128;
 
 /** Whether there is something to do about a file, be it by sync or by a person. */
-export const needsSync = ({ read, missing, extra, differs, threshold }: Secret): boolean =>
+export const needsSync = ({ read, rule, missing, extra, differs, threshold }: Secret): boolean =>
   read.status !== 'encrypted' ||
+  rule === undefined ||
+  rule.problem !== undefined ||
   missing.length > 0 ||
   extra.length > 0 ||
   differs ||
   threshold !== undefined;
 
 /** Why a file must not be touched: it is none of sync's, or its rule can't be trusted. Undefined where it may be. */
-export function refusal({
-  file,
-  read,
-  rule,
-  doubts,
-  unknown,
-  differs,
-  threshold,
-}: Secret): Left | undefined {
+export function refusal({ file, read, rule, doubts, unknown, differs, threshold }: Secret): Left | undefined {
   const left = (message: string, remedy: string): Left => ({ status: 'left', message, remedy });
   const name = quoted(file);
   if (read.status === 'plain') return left('it is not encrypted', `sops encrypt -i ${name}`);
