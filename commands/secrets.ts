@@ -73,6 +73,8 @@ function chosen(fleet: Fleet, names: readonly string[]): SecretsOptions {
   const isFile = (name: string) => !fleet.hosts.some((host) => host.name === name) && existsSync(name);
   const files = names.filter(isFile);
   const hosts = names.filter((name) => !isFile(name));
+  const gone = hosts.find((name) => name.includes('/'));
+  if (gone !== undefined) throw new CommandError(`there is no ${show(gone)}`);
   return {
     ...(hosts.length === 0 ? {} : { hosts: new Set(hostsNamed(fleet, hosts).map(({ name }) => name)) }),
     ...(files.length === 0 ? {} : { files: new Set(files.map((file) => inRepository(fleet, file))) }),
@@ -130,9 +132,7 @@ function summary(secrets: readonly Secret[], findings: readonly Finding[]): stri
   if (secrets.length === 0) return 'There are no sops files here yet.\n';
   if (findings.length === 0)
     return `${pc.green('✓')} ${files}, each encrypted to those whom its rule names\n`;
-  const named = new Set(findings.map(({ resource }) => resource));
-  const bad = secrets.filter(({ file }) => named.has(file)).length;
-  return `${files}, ${bad} to look at\n`;
+  return `${files}, ${counted(findings.length, 'finding')}\n`;
 }
 
 const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { RE2JS } from 're2js';
 import type { Fleet, Host } from '../fleet/fleet';
 import { sharedFoldersOf } from '../fleet/folders';
 import { git } from '../fleet/git';
 import { HostEntryError } from '../sops/entry';
+import { goRegex } from '../sops/go-regex';
 import { usualFiles } from '../sops/path-regex';
 import { checkHosts, recipientIn } from '../sops/rules';
 import { SopsRulesError } from '../sops/yaml-text';
@@ -107,8 +107,7 @@ function readRules(file: string): string | undefined {
 function matchesBelow(pathRegex: string | undefined, folders: readonly string[]): boolean {
   if (pathRegex === undefined || pathRegex === '') return true;
   try {
-    const regex = RE2JS.compile(pathRegex);
-    return folders.flatMap(usualFiles).some((file) => regex.matcher(file).find());
+    return folders.flatMap(usualFiles).some(goRegex(pathRegex));
   } catch {
     return true; // sops gives up at such a rule
   }

@@ -1,4 +1,3 @@
-import { RE2JS } from 're2js';
 import {
   type Document,
   isCollection,
@@ -12,6 +11,7 @@ import {
 import { z } from 'zod';
 import { checkAgeRecipient } from '../keys/age-recipient';
 import { KeyFormatError } from '../keys/ssh-public-key';
+import { goRegex } from './go-regex';
 import { folderOf } from './path-regex';
 
 /**
@@ -360,8 +360,7 @@ type Match = boolean | { readonly problem: string };
 function matcher(regex: string | undefined): (path: string) => Match {
   if (regex === undefined) return () => true;
   try {
-    const compiled = RE2JS.compile(regex);
-    return (path) => compiled.matcher(path).find();
+    return goRegex(regex);
   } catch (error) {
     const problem = `its path_regex "${regex}" is none: ${(error as Error).message}`;
     return () => ({ problem });

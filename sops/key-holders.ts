@@ -91,7 +91,7 @@ export class KeyHolders {
     const hasOther = kind === 'admin' || this.recipients.has(name);
     if (!hasOther && isRuled) return { key, name: `${kind} ${name}`, standing: 'current' };
     const what = isRuled ? `what .sops.yaml has as the key of` : 'an earlier key of';
-    return { key, name: `${what} ${kind} ${name} (${shown(key)})`, standing: 'stale' };
+    return { key, name: `${what} ${kind} ${name} (${short(shown(key))})`, standing: 'stale' };
   }
 }
 
@@ -99,6 +99,9 @@ export class KeyHolders {
 export function shown(key: string): string {
   return key.startsWith('age:') ? key.slice('age:'.length) : key.replace(':', ' ');
 }
+
+/** Enough of it to tell it from others. */
+const short = (key: string): string => (key.length > 24 ? `${key.slice(0, 12)}…${key.slice(-6)}` : key);
 
 const ANCHOR = /&([\w-]+)\s+(?:"([^"]+)"|'([^']+)'|((?:ssh-\S+ )?[^\s,\]}]+))/g;
 

@@ -70,23 +70,18 @@ const CONFLICT = /^(<{7}|>{7})( |$)/m;
 export function readSecretFile(file: string, content: string): SecretFile {
   const hasCiphertext = CIPHERTEXT.test(content);
   if (!hasCiphertext && !content.includes('sops')) return { status: 'plain' };
+  if (hasCiphertext && CONFLICT.test(content))
+    return { status: 'damaged', reason: 'a merge conflict stands in it' };
   const found = METADATA[formatOf(file)](content.replace(/^\uFEFF/, ''));
-  if (found.status === 'unreadable') {
-    const isOurs = hasCiphertext || content.includes('-----BEGIN AGE ENCRYPTED FILE-----');
-    if (!isOurs) return { status: 'plain' };
-    return { status: 'damaged', reason: CONFLICT.test(content) ? CONFLICTED : found.reason };
-  }
-  if (found.status === 'none') {
-    return hasCiphertext
-      ? { status: 'damaged', reason: 'the part that sops writes at its end is gone' }
-      : { status: 'plain' };
-  }
-  if (!MARKS.some((mark) => Object.hasOwn(found.data, mark))) return { status: 'plain' };
-  if (hasCiphertext && CONFLICT.test(content)) return { status: 'damaged', reason: CONFLICTED };
-  return readMetadata(found.data);
+  const isOurs = hasCiphertext || content.includes('-----BEGIN AGE ENCRYPTED FILE-----');
+  if (found.status === 'unreadable')
+    return isOurs ? { status: 'damaged', reason: found.reason } : { status: 'plain' };
+  if (found.status === 'found' && MARKS.some((mark) => Object.hasOwn(found.data, mark)))
+    return readMetadata(found.data);
+  return hasCiphertext
+    ? { status: 'damaged', reason: 'the part that sops writes at its end is gone' }
+    : { status: 'plain' };
 }
-
-const CONFLICTED = 'a merge conflict stands in it';
 
 function readMetadata(data: object): SecretFile {
   const read = metadata.safeParse(data);

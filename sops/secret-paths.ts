@@ -56,7 +56,9 @@ export function secretPaths(fleet: Fleet): SecretPath[] {
 export function ignoredOf(root: string, files: readonly string[]): Set<string> {
   const ignored = new Set<string>();
   for (let i = 0; i < files.length; i += 500) {
-    const found = git(root, 'check-ignore', '-z', '--', ...files.slice(i, i + 500));
+    const options = ['-z', '--others', '--ignored', '--exclude-standard'];
+    const some = files.slice(i, i + 500);
+    const found = git(root, '--literal-pathspecs', 'ls-files', ...options, '--', ...some);
     for (const file of found?.split('\0') ?? []) ignored.add(file);
   }
   return ignored;

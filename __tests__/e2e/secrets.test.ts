@@ -1,225 +1,602 @@
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import fs from 'node:fs';
 import path from 'node:path';
-import fc from 'fast-check';
-import { parseFleet } from '../../fleet/load';
-import { readCreationRules, ruleFor } from '../../sops/creation-rules';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { rulesFindings, uncommitted } from '../../drift/rules';
+import { secretFindings } from '../../drift/secrets';
 import { readSecretFile } from '../../sops/secret-file';
-import { readSecrets } from '../../sops/secrets';
-import { needsSync, syncSecret } from '../../sops/sync';
-import { toolEnvironment } from '../../tools/env';
+import { PROGRAM, SecretRepository } from './secret-repository';
 
-jest.setTimeout(300_000);
+/** `hostkey secrets` on secrets of the real sops, keys of the real age and ssh-keygen, states of the real Terraform. */
+jest.setTimeout(180_000);
 
-const env = toolEnvironment();
-const PLAIN: Readonly<Record<string, string>> = {
-  'a.yaml': 'password: swordfish\n',
-  'a.json': '{"password": "swordfish"}\n',
-  'a.env': 'PASSWORD=swordfish\n',
-  'a.ini': '[main]\npassword = swordfish\n',
-  'a.bin': 'swordfish\n',
+const CONTENTS: Readonly<Record<string, string>> = {
+  'secrets/mqtt-01/db.yaml': 'password: hunter2\n---\nsecond: hunter2\n',
+  'secrets/mqtt-01/deep/app.env': 'TOKEN=hunter2\n',
+  'secrets/web-01/tls.json': '{"key": "hunter2"}\n',
+  'secrets/web-01/it is.ini': '[a]\nk = hunter2\n',
+  'secrets/shared/mqtt/ca.yml': 'key: hunter2\n',
+  'secrets/shared/mqtt/blob': 'hunter2',
 };
+const FILES = Object.keys(CONTENTS).sort();
 
-describe('sops files, as sops itself sees them', () => {
-  let root: string;
-  let recipients: string[];
+let repository: SecretRepository;
 
-  beforeAll(() => {
-    root = mkdtempSync(path.join(tmpdir(), 'hostkey-secrets-'));
-    recipients = [0, 1, 2].map((i) => {
-      const identity = path.join(root, `key-${i}`);
-      execFileSync('age-keygen', ['-o', identity], { env, stdio: 'ignore' });
-      return execFileSync('age-keygen', ['-y', identity], { env, encoding: 'utf8' }).trim();
-    });
-    mkdirSync(path.join(root, 'secrets/a'), { recursive: true });
+beforeEach(() => {
+  repository = new SecretRepository({
+    hosts: ['mqtt-01', 'web-01'],
+    shared: { 'secrets/shared/mqtt': ['mqtt-01', 'web-01'] },
   });
-  afterAll(() => rmSync(root, { recursive: true }));
+  for (const [file, text] of Object.entries(CONTENTS)) repository.encrypt(file, text);
+  repository.git('init', '-q');
+  commit('first');
+});
 
-  const write = (name: string, text: string): void => writeFileSync(path.join(root, name), text);
-  const read = (name: string): string => readFileSync(path.join(root, name), 'utf8');
-  const as = (...identities: number[]): NodeJS.ProcessEnv => ({
-    ...env,
-    HOME: root,
-    SOPS_AGE_KEY: identities.map((i) => readFileSync(path.join(root, `key-${i}`), 'utf8')).join('\n'),
+afterEach(() => {
+  repository.remove();
+});
+
+function commit(message: string): void {
+  repository.git('add', 'fleet.yaml', '.sops.yaml', 'secrets');
+  repository.git('commit', '-qm', message);
+}
+
+const check = (...args: string[]) => repository.hostkey(['secrets', 'check', ...args]);
+const sync = (...args: string[]) => repository.hostkey(['secrets', 'sync', ...args]);
+const findings = (...args: string[]) =>
+  (
+    JSON.parse(check('--json', ...args).stdout) as {
+      findings: { kind: string; resource?: string; message: string }[];
+    }
+  ).findings;
+const bytes = () => Object.fromEntries(FILES.map((file) => [file, fs.readFileSync(repository.path(file))]));
+const upToDate = (file: string) => repository.sops('updatekeys', file).stderr.includes('already up to date');
+
+/** Every file and folder with its mode, time and content; nothing may change it by looking. */
+function snapshot(folder = repository.root): string {
+  const names = fs.readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort();
+  return names
+    .map((name) => {
+      const file = path.join(folder, name);
+      const { mode, mtimeMs, ino } = fs.lstatSync(file);
+      const hash = fs.lstatSync(file).isFile()
+        ? createHash('sha256').update(fs.readFileSync(file)).digest('hex')
+        : '';
+      return `${name} ${mode} ${mtimeMs} ${ino} ${hash}`;
+    })
+    .join('\n');
+}
+
+test('a host gets a new key: check tells each file, sync mends them, and check is clean', () => {
+  expect(check()).toEqual({
+    status: 0,
+    stdout: '✓ 6 sops files, each encrypted to those whom its rule names\n',
+    stderr: '',
   });
-  const sops = (...args: string[]) =>
-    spawnSync('sops', args, { cwd: root, env: as(0, 1, 2), encoding: 'utf8' });
-  const encrypt = (name: string): void => {
-    const { status, stderr } = sops('encrypt', '-i', name);
-    if (status !== 0) throw new Error(stderr);
-  };
+  const old = repository.hostIdentity('mqtt-01');
+  repository.deploy('mqtt-01');
+  const now = repository.hostIdentity('mqtt-01');
+  const concerned = FILES.filter((file) => !file.includes('web-01'));
 
-  const fleet = () =>
-    parseFleet(
-      `proxmox: { endpoint: 'https://192.0.2.1:8006/', nodes: { pve1: { address: 192.0.2.11 } } }
-defaults: { node: pve1, template: 9000, disk: local-lvm }
-hosts: { a: { vmId: 283 } }
-`,
-      { file: 'fleet.yaml', root },
+  const before = snapshot();
+  const told = findings();
+  expect(check().status).toBe(2);
+  expect(sync('--dry-run')).toMatchObject({ status: 0, stderr: '' });
+  expect(snapshot()).toBe(before);
+  for (const file of concerned) {
+    expect(told.filter(({ resource }) => resource === file)).toMatchObject([
+      {
+        kind: 'secret-missing-recipient',
+        severity: 'error',
+        expected: now.recipient,
+        message: `host mqtt-01 can't decrypt ${file}`,
+        remedy: `bin/hostkey secrets sync ${file}`,
+      },
+      { kind: 'secret-extra-recipient', severity: 'warning', actual: old.recipient },
+    ]);
+    expect(told.find(({ kind, resource }) => kind.includes('extra') && resource === file)?.message).toMatch(
+      /^an earlier key of host mqtt-01 \(age1.{8}….{6}\) can decrypt .+, and shouldn't$/,
     );
+  }
+  expect(told).toHaveLength(2 * concerned.length);
 
-  const group = (...who: number[]): string => `age: [${who.map((i) => recipients[i]).join(', ')}]`;
-  const shapes: [string, () => string][] = [
-    ['a list', () => `creation_rules:\n  - path_regex: ^secrets/a/\n    ${group(0, 1)}\n`],
-    ['one text', () => `creation_rules:\n  - age: >-\n      ${recipients[0]},\n      ${recipients[2]}\n`],
-    ['a group', () => `creation_rules:\n  - key_groups: [{ ${group(1)} }]\n`],
+  fs.chmodSync(repository.path('secrets/mqtt-01/db.yaml'), 0o640);
+  const untouched = bytes();
+  const done = sync();
+  expect(done).toMatchObject({ status: 0, stderr: '' });
+  expect(done.stdout.split('\n').filter((line) => line.startsWith('✓'))).toHaveLength(concerned.length);
+  expect(done.stdout).not.toContain('hunter2');
+  for (const file of FILES) {
+    expect({ file, upToDate: upToDate(file) }).toEqual({ file, upToDate: true });
+    expect({ file, same: bytes()[file]?.equals(untouched[file] as Buffer) }).toEqual({
+      file,
+      same: !concerned.includes(file),
+    });
+    expect({ file, opens: repository.opens(file, repository.ops) }).toEqual({ file, opens: true });
+  }
+  for (const file of concerned) {
+    expect({ file, now: repository.opens(file, now), old: repository.opens(file, old) }).toEqual({
+      file,
+      now: true,
+      old: false,
+    });
+  }
+  expect(fs.statSync(repository.path('secrets/mqtt-01/db.yaml')).mode & 0o777).toBe(0o640);
+  expect(repository.sops('decrypt', 'secrets/mqtt-01/db.yaml').stdout).toBe(
+    CONTENTS['secrets/mqtt-01/db.yaml'],
+  );
+  expect(check().status).toBe(0);
+  const after = snapshot();
+  expect(sync()).toEqual({
+    status: 0,
+    stdout: 'Nothing to do: 6 sops files, each encrypted to those whom its rule names.\n',
+    stderr: '',
+  });
+  expect(snapshot()).toBe(after);
+});
+
+test('only what is asked for: hosts, files, folders; and what is none of these is an error', () => {
+  repository.deploy('mqtt-01');
+  expect(check('web-01')).toMatchObject({ status: 2 });
+  expect(findings('web-01').map(({ resource }) => resource)).toEqual([
+    'secrets/shared/mqtt/blob',
+    'secrets/shared/mqtt/blob',
+    'secrets/shared/mqtt/ca.yml',
+    'secrets/shared/mqtt/ca.yml',
+  ]);
+  expect(check('secrets/web-01')).toMatchObject({ status: 0 });
+  expect(sync('secrets/mqtt-01/deep', 'secrets/shared/mqtt/blob').stdout.match(/^✓ \S+ synced/gm)).toEqual([
+    '✓ secrets/mqtt-01/deep/app.env synced',
+    '✓ secrets/shared/mqtt/blob synced',
+  ]);
+  expect(sync('mqtt-01').stdout.match(/^✓ \S+ synced/gm)).toEqual([
+    '✓ secrets/mqtt-01/db.yaml synced',
+    '✓ secrets/shared/mqtt/ca.yml synced',
+  ]);
+  expect(check('mqtt-1')).toEqual({
+    status: 1,
+    stdout: '',
+    stderr: 'hostkey: "mqtt-1" is no host of fleet.yaml; did you mean mqtt-01?\n',
+  });
+  expect(check('secrets/nope.yaml').stderr).toBe('hostkey: there is no "secrets/nope.yaml"\n');
+  expect(check('/tmp').stderr).toBe('hostkey: "/tmp" lies outside the repository of fleet.yaml\n');
+  expect(check('--nonsense').status).toBe(64);
+});
+
+test('a file that the operator cannot decrypt stays as it is, byte for byte, and the others go on', () => {
+  const bob = repository.person('bob');
+  const eve = repository.person('eve');
+  // Rules that people wrote for a file of theirs, and then changed.
+  const rules = repository.read('.sops.yaml');
+  const rule = (who: string) =>
+    rules.replace('creation_rules:\n', `creation_rules:\n  - path_regex: ^vault/\n    age: ${who}\n`);
+  repository.write('.sops.yaml', rule(bob.recipient));
+  repository.encrypt('vault/a.yaml');
+  repository.write('.sops.yaml', rule(`${bob.recipient}, ${repository.ops.recipient}`));
+  repository.deploy('web-01');
+  const file = repository.path('vault/a.yaml');
+  const [before, { ino, mtimeMs, mode }] = [fs.readFileSync(file), fs.statSync(file)];
+
+  const { status, stdout } = sync();
+  expect(status).toBe(1);
+  expect(stdout).toContain(
+    `✗ vault/a.yaml left as it is: you can't decrypt it; who can: ${bob.recipient}\n    with the identity of one of them: SOPS_AGE_KEY_FILE=… bin/hostkey secrets sync vault/a.yaml\n`,
+  );
+  expect(stdout.match(/^✓/gm)).toHaveLength(4);
+  expect(fs.readFileSync(file).equals(before)).toBe(true);
+  expect(fs.statSync(file)).toMatchObject({ ino, mtimeMs, mode });
+  expect(fs.readdirSync(path.dirname(file))).toEqual(['a.yaml']);
+
+  // A relative path means what it means to whoever types it, wherever sops runs.
+  const relative = path.relative(repository.root, bob.file);
+  expect(repository.hostkey(['secrets', 'sync'], { SOPS_AGE_KEY_FILE: eve.file }).status).toBe(1);
+  expect(repository.hostkey(['secrets', 'sync'], { SOPS_AGE_KEY_FILE: relative })).toMatchObject({
+    status: 0,
+  });
+  expect(check().status).toBe(0);
+});
+
+describe('a rule that is wrong by the states', () => {
+  test('hides nothing, and sync refuses what it is for until the rules are mended', () => {
+    const eve = repository.person('eve');
+    const rules = repository.read('.sops.yaml');
+    repository.write('.sops.yaml', rules.replace(repository.recipient('mqtt-01'), eve.recipient));
+    const before = bytes();
+    // The files are right still, and the next sops updatekeys would break them.
+    expect(check('secrets/mqtt-01').stdout).toContain(
+      '✗ .sops.yaml has another recipient for mqtt-01 than the state\n    bin/hostkey sops apply --all\n',
+    );
+    expect(check()).toMatchObject({ status: 2 });
+    const refused = sync();
+    expect(refused.status).toBe(1);
+    expect(refused.stdout).toContain(
+      '✗ secrets/mqtt-01/db.yaml left as it is: its rule (.sops.yaml:6) has another recipient for host mqtt-01 than the state\n    bin/hostkey sops apply --all; then run this again\n',
+    );
+    expect(bytes()).toEqual(before);
+
+    // Somebody was taken in: the file and the rule agree, and both are wrong.
+    expect(repository.sops('updatekeys', '--yes', 'secrets/mqtt-01/db.yaml').status).toBe(0);
+    expect(upToDate('secrets/mqtt-01/db.yaml')).toBe(true);
+    expect(findings().filter(({ resource }) => resource === 'secrets/mqtt-01/db.yaml')).toMatchObject([
+      {
+        kind: 'secret-missing-recipient',
+        host: 'mqtt-01',
+        expected: repository.recipient('mqtt-01'),
+        remedy: 'bin/hostkey sops apply --all; then bin/hostkey secrets sync secrets/mqtt-01/db.yaml',
+      },
+      { kind: 'secret-extra-recipient', actual: eve.recipient },
+    ]);
+
+    expect(repository.hostkey(['sops', 'apply', '--all'])).toMatchObject({ status: 0 });
+    expect(sync()).toMatchObject({ status: 0 });
+    expect(check().status).toBe(0);
+    expect(repository.opens('secrets/mqtt-01/db.yaml', repository.hostIdentity('mqtt-01'))).toBe(true);
+    expect(repository.opens('secrets/mqtt-01/db.yaml', eve)).toBe(false);
+  });
+
+  test('as it leaves out an admin, or a rule of people comes first', () => {
+    const rules = repository.read('.sops.yaml');
+    repository.write('.sops.yaml', rules.replace(/( +- \*admin_ops\n)/, ''));
+    expect(sync('mqtt-01').stdout).toContain('leaves out admin ops');
+    const people = `  - path_regex: db\\.yaml$\n    age: ${repository.recipient('mqtt-01')}\n`;
+    repository.write('.sops.yaml', rules.replace('creation_rules:\n', `creation_rules:\n${people}`));
+    expect(sync('mqtt-01')).toMatchObject({ status: 1 });
+    expect(check('mqtt-01').stdout).toContain('leaves out admin ops: whoever saves a secret by it');
+    expect(bytes()['secrets/mqtt-01/db.yaml']?.includes(repository.ops.recipient)).toBe(true);
+  });
+
+  test('and where a state cannot be read, nobody knows: check says so, sync waits', () => {
+    repository.write('state/mqtt-01.tfstate', 'not a state');
+    repository.write(
+      '.sops.yaml',
+      repository.read('.sops.yaml').replace(/( +- \*admin_ops\n)(?![\s\S]*\1)/, ''),
+    );
+    const { status, stdout } = check('mqtt-01');
+    expect(status).toBe(1);
+    expect(stdout).toContain(
+      "? whether its secrets are encrypted to mqtt-01 itself can't be told: state/mqtt-01.tfstate is no state of Terraform's",
+    );
+    repository.write(
+      '.sops.yaml',
+      repository.read('.sops.yaml').replaceAll(repository.ops.recipient, repository.person('b').recipient),
+    );
+    repository.writeFleet(['mqtt-01', 'web-01'], {});
+    expect(sync('secrets/mqtt-01/db.yaml').stdout).toContain(
+      "the state of mqtt-01 can't be read, so nobody knows",
+    );
+  });
+});
+
+test('who can decrypt and should not is named: gone from the fleet, gone from the rules, or nobody whom one knows', () => {
+  const [bob, eve] = [repository.person('bob'), repository.person('eve')];
+  const file = 'secrets/shared/mqtt/ca.yml';
+  const all = [repository.ops, bob, eve].map(({ recipient }) => recipient);
+  const hosts = ['mqtt-01', 'web-01'].map((host) => repository.recipient(host));
+  const rules = repository.read('.sops.yaml');
+  // bob was an admin once, and git remembers the anchor.
+  repository.write('.sops.yaml', rules.replace('keys:\n', `keys:\n  - &admin_bob ${bob.recipient}\n`));
+  commit('bob comes');
+  repository.write('.sops.yaml', rules);
+  commit('bob goes');
+  repository.write(file, CONTENTS[file] ?? '');
+  repository.sops('--config', '/dev/null', 'encrypt', '--age', [...all, ...hosts].join(','), '-i', file);
+  repository.writeFleet(['mqtt-01']);
+
+  const [extra] = findings(file).filter(({ kind }) => kind === 'secret-extra-recipient');
+  expect(extra?.message).toBe(
+    `admin bob (no longer in fleet.yaml) and ${eve.recipient} can decrypt ${file}, and shouldn't; ${eve.recipient} is in no rule, and of nobody whom the fleet knows`,
+  );
+  // web-01 left the fleet, and Terraform takes it out of the rules with its destroy.
+  const entry = ['sops', 'remove', '--host', 'web-01'];
+  expect(repository.hostkey(entry)).toMatchObject({ status: 0 });
+  expect(findings(file).find(({ kind }) => kind === 'secret-extra-recipient')?.message).toContain(
+    'host web-01 (no longer in fleet.yaml)',
+  );
+  expect(sync(file)).toMatchObject({ status: 0 });
+  expect(repository.opens(file, bob)).toBe(false);
+});
+
+test('what is not encrypted is told, and documents and drafts are not', () => {
+  repository.write('.gitignore', '*.dec.yaml\nstate/\n');
+  for (const file of [
+    'secrets/mqtt-01/.env',
+    'secrets/mqtt-01/token.txt',
+    'secrets/mqtt-01/id_ed25519',
+    'secrets/shared/mqtt/new.yaml',
+    'secrets/mqtt-01/README.md',
+    'secrets/mqtt-01/.gitkeep',
+    'secrets/mqtt-01/default.nix',
+    'secrets/mqtt-01/example.env.sample',
+    'secrets/mqtt-01/db.dec.yaml',
+    'docs/sops.yaml',
+  ])
+    repository.write(file, file.endsWith('.env') ? 'A=hunter2\n' : 'a: hunter2\n');
+  repository.write('secrets/mqtt-01/empty.yaml', '\n');
+  fs.copyFileSync(
+    path.join(repository.folder, 'mqtt-01.ssh.pub'),
+    repository.path('secrets/mqtt-01/host_key.pub'),
+  );
+  expect(findings().map(({ kind, resource }) => [kind, resource])).toEqual([
+    ['secret-plain', 'secrets/mqtt-01/.env'],
+    ['secret-plain', 'secrets/mqtt-01/id_ed25519'],
+    ['secret-plain', 'secrets/mqtt-01/token.txt'],
+    ['secret-plain', 'secrets/shared/mqtt/new.yaml'],
+  ]);
+  const { status, stdout } = sync();
+  expect(status).toBe(1);
+  expect(stdout).toContain('✗ secrets/mqtt-01/.env left as it is: it is not encrypted\n    sops encrypt -i');
+  expect(stdout + check().stdout).not.toContain('hunter2');
+  expect(repository.sops('encrypt', '-i', 'secrets/mqtt-01/.env')).toMatchObject({ status: 0 });
+  expect(findings()).toHaveLength(3);
+});
+
+test('a file that was damaged is told as such, and left', () => {
+  const file = 'secrets/web-01/tls.json';
+  const text = repository.read(file);
+  const broken = {
+    'a merge conflict stands in it': `<<<<<<< HEAD\n${text}`,
+    'the part that sops writes at its end is gone': text.replace(/,\s*"sops"[\s\S]*/, '\n}\n'),
+    '"mac" of what sops wrote is missing or changed': text.replace('"mac"', '"mca"'),
+    'it is not JSON': text.slice(0, -10),
+  };
+  for (const [reason, damaged] of Object.entries(broken)) {
+    repository.write(file, damaged);
+    expect(findings()).toMatchObject([
+      { kind: 'unchecked', severity: 'unknown', message: `${file} can't be decrypted by anybody: ${reason}` },
+    ]);
+    expect(repository.sops('decrypt', file).status).not.toBe(0);
+    expect(sync()).toMatchObject({ status: 1 });
+    expect(repository.read(file)).toBe(damaged);
+  }
+  expect(check().status).toBe(1);
+});
+
+test('key groups and their threshold: what sops updatekeys never changes is told with a way that works', () => {
+  const [bob, zoe] = [repository.person('bob'), repository.person('zoe')];
+  const identities = path.join(repository.folder, 'all.key');
+  fs.writeFileSync(identities, [repository.ops, bob, zoe].map(({ file }) => fs.readFileSync(file)).join(''));
+  const env = { SOPS_AGE_KEY_FILE: identities };
+  const groups = [repository.ops, bob, zoe].map(({ recipient }) => `{age: [${recipient}]}`).join(', ');
+  const rules = repository.read('.sops.yaml');
+  const rule = (threshold: number) =>
+    rules.replace(
+      'creation_rules:\n',
+      `creation_rules:\n  - path_regex: ^vault/\n    shamir_threshold: ${threshold}\n    key_groups: [${groups}]\n`,
+    );
+  repository.write('.sops.yaml', rule(3));
+  repository.encrypt('vault/a.yaml');
+  expect(check().status).toBe(0);
+  repository.write('.sops.yaml', rule(2));
+  expect(upToDate('vault/a.yaml')).toBe(true);
+  const [finding] = findings();
+  expect(finding?.message).toBe(
+    '3 of the key groups of vault/a.yaml are needed to decrypt it, and its rule says 2',
+  );
+  expect(sync()).toMatchObject({ status: 1 });
+  const [first = ''] = ((finding as unknown as { remedy: string }).remedy ?? '').split('; then ');
+  const [, ...args] = first.split(' ');
+  repository.env.SOPS_AGE_KEY_FILE = env.SOPS_AGE_KEY_FILE;
+  expect(repository.sops(...args)).toMatchObject({ status: 0 });
+  expect(sync()).toMatchObject({ status: 0 });
+  expect(check().status).toBe(0);
+});
+
+test('links: one to a file of the repository is none of its own; what one outside points to changes, and it stays', () => {
+  const outside = path.join(repository.folder, 'outside.yaml');
+  repository.encrypt('secrets/mqtt-01/out.yaml');
+  fs.renameSync(repository.path('secrets/mqtt-01/out.yaml'), outside);
+  fs.symlinkSync(outside, repository.path('secrets/mqtt-01/out.yaml'));
+  fs.symlinkSync('../shared/mqtt/ca.yml', repository.path('secrets/mqtt-01/ca.yml'));
+  fs.symlinkSync('nowhere', repository.path('secrets/mqtt-01/dangling.yaml'));
+  repository.deploy('mqtt-01');
+  const { stdout, status } = sync();
+  expect(status).toBe(0);
+  expect(stdout.match(/\S+(?= synced)/g)).toEqual([
+    'secrets/mqtt-01/db.yaml',
+    'secrets/mqtt-01/deep/app.env',
+    'secrets/mqtt-01/out.yaml',
+    'secrets/shared/mqtt/blob',
+    'secrets/shared/mqtt/ca.yml',
+  ]);
+  expect(fs.readlinkSync(repository.path('secrets/mqtt-01/out.yaml'))).toBe(outside);
+  expect(fs.readFileSync(outside, 'utf8')).toContain(repository.recipient('mqtt-01'));
+  expect(fs.readdirSync(repository.folder).filter((name) => name.includes('sync'))).toEqual([]);
+  expect(check().status).toBe(0);
+});
+
+test('without git, the repository is walked', () => {
+  fs.rmSync(repository.path('.git'), { recursive: true });
+  repository.write(
+    '.sops.yaml',
+    repository
+      .read('.sops.yaml')
+      .replace(
+        'creation_rules:\n',
+        `creation_rules:\n  - path_regex: ^other/\n    age: ${repository.ops.recipient}\n`,
+      ),
+  );
+  repository.encrypt('other/x.yaml');
+  repository.write('node_modules/other/x.yaml', 'a: 1\n');
+  expect(check().stdout).toBe('✓ 7 sops files, each encrypted to those whom its rule names\n');
+  repository.deploy('mqtt-01');
+  expect(sync()).toMatchObject({ status: 0 });
+  expect(check().status).toBe(0);
+});
+
+test('two at once harm nothing', async () => {
+  repository.deploy('mqtt-01');
+  const runs = [1, 2].map(async () => {
+    const child = spawn(PROGRAM, ['secrets', 'sync'], {
+      cwd: repository.root,
+      env: repository.env,
+      stdio: 'ignore',
+    });
+    await once(child, 'exit');
+  });
+  await Promise.all(runs);
+  expect(sync()).toMatchObject({ status: 0 });
+  for (const file of FILES) expect(repository.opens(file, repository.ops)).toBe(true);
+  expect(check().status).toBe(0);
+});
+
+test('killed at any moment, it leaves each file old or new, and goes on when it is run again', async () => {
+  const many = Array.from({ length: 60 }, (_, i) => `secrets/mqtt-01/many/${i}.yaml`);
+  repository.encrypt(many[0] as string, `k: ${'x'.repeat(20_000)}\n`);
+  const one = fs.readFileSync(repository.path(many[0] as string));
+  for (const file of many) fs.writeFileSync(repository.path(file), one);
+  let [mixed, leftovers] = [0, 0];
+  for (let round = 0; round < 8; round++) {
+    repository.deploy('mqtt-01');
+    const old = new Map(many.map((file) => [file, fs.readFileSync(repository.path(file))]));
+    const child = spawn(PROGRAM, ['secrets', 'sync', 'secrets/mqtt-01/many'], {
+      cwd: repository.root,
+      env: repository.env,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const exited = once(child, 'exit');
+    await once(child.stdout, 'data');
+    await sleep(Math.random() * 900);
+    child.kill('SIGKILL');
+    await exited;
+    const recipient = repository.recipient('mqtt-01');
+    const renewed = many.filter((file) => {
+      const now = fs.readFileSync(repository.path(file));
+      if (now.equals(old.get(file) as Buffer)) return false;
+      const read = readSecretFile(file, now.toString());
+      expect(read).toMatchObject({ status: 'encrypted' });
+      expect(now.includes(recipient)).toBe(true);
+      expect(repository.opens(file, repository.ops)).toBe(true);
+      return true;
+    });
+    mixed += renewed.length > 0 && renewed.length < many.length ? 1 : 0;
+    const names = () => fs.readdirSync(repository.path('secrets/mqtt-01/many'));
+    const staging = names().filter((name) => name.startsWith('.hostkey-sync-'));
+    expect(names().length - staging.length).toBe(many.length);
+    leftovers += staging.length;
+    // What is left over is no news to git, and none to check.
+    expect(repository.git('status', '--porcelain', '--untracked-files=all')).not.toContain('.hostkey-sync-');
+    const kinds = new Set(findings().map(({ resource }) => resource));
+    expect([...kinds].filter((file) => renewed.includes(file ?? ''))).toEqual([]);
+    expect(sync()).toMatchObject({ status: 0 });
+    expect(names()).toHaveLength(many.length);
+    for (const file of renewed) expect(upToDate(file)).toBe(true);
+  }
+  expect(check().status).toBe(0);
+  // Else the kills came too early or too late to say anything.
+  expect(mixed).toBeGreaterThan(3);
+  expect(leftovers).toBeGreaterThan(0);
+});
+
+test('Ctrl-C ends after the file at hand, and says how many are left', async () => {
+  const many = Array.from({ length: 40 }, (_, i) => `secrets/mqtt-01/many/${i}.yaml`);
+  repository.encrypt(many[0] as string);
+  for (const file of many.slice(1))
+    fs.copyFileSync(repository.path(many[0] as string), repository.path(file));
+  repository.deploy('mqtt-01');
+  const child = spawn(PROGRAM, ['secrets', 'sync', 'secrets/mqtt-01/many'], {
+    cwd: repository.root,
+    env: repository.env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const exited = once(child, 'close');
+  await once(child.stdout, 'data');
+  child.kill('SIGINT');
+  expect(await exited).toEqual([130, null]);
+  expect(stderr).toMatch(/^Stopped; \d+ files left\. Run it again to go on\.\n$/);
+  expect(fs.readdirSync(repository.path('secrets/mqtt-01/many'))).toHaveLength(many.length);
+});
+
+test('drift: the rules and the secrets against the states, and what git does not have, without touching anything', async () => {
+  const looks = async () => {
+    const { fleet } = repository;
+    const states = await repository.states();
+    const found = [...rulesFindings(fleet, fleet.hosts, states), ...secretFindings(fleet, states)];
+    const wrong = new Set(found.flatMap(({ resource }) => resource ?? []));
+    return [...found, ...uncommitted(fleet, fleet.hosts, wrong)];
+  };
+  const before = snapshot();
+  expect(await looks()).toEqual([]);
+  repository.write('secrets/web-01/.sops.yaml', `${repository.read('secrets/web-01/.sops.yaml')}# mine\n`);
+  expect(await looks()).toMatchObject([
+    { kind: 'not-committed', severity: 'info', resource: 'secrets/web-01/.sops.yaml' },
+  ]);
+  repository.git('checkout', '-q', 'secrets/web-01/.sops.yaml');
+
+  const rules = repository.read('.sops.yaml');
+  const cases: [string, string, object[]][] = [
     [
-      'groups with a threshold',
-      () =>
-        `creation_rules:\n  - shamir_threshold: 2\n    key_groups: [{ ${group(0)} }, { ${group(1, 2)} }]\n`,
+      'an anchor that was edited',
+      rules.replace(repository.recipient('mqtt-01'), repository.recipient('web-01')),
+      [
+        {
+          host: 'mqtt-01',
+          kind: 'root-rules-changed',
+          severity: 'error',
+          expected: repository.recipient('mqtt-01'),
+          actual: repository.recipient('web-01'),
+        },
+      ],
     ],
-    ['anchors', () => `keys:\n  - &me ${recipients[2]}\ncreation_rules:\n  - key_groups: [{ age: [*me] }]\n`],
     [
-      'the first rule that matches',
-      () => `creation_rules:\n  - path_regex: \\.json$\n    ${group(0)}\n  - ${group(1)}\n`,
+      'an empty file',
+      '',
+      [
+        { host: 'mqtt-01', kind: 'root-rules-missing', severity: 'error' },
+        { host: 'web-01', kind: 'root-rules-missing', severity: 'error' },
+      ],
+    ],
+    [
+      'a rule of people that comes first',
+      rules.replace(
+        'creation_rules:\n',
+        `creation_rules:\n  - path_regex: \\.json$\n    age: ${repository.ops.recipient}\n`,
+      ),
+      [
+        { host: 'mqtt-01', kind: 'root-rules-shadowed', line: 6 },
+        { host: 'mqtt-01', kind: 'root-rules-shadowed', line: 6 },
+        { host: 'web-01', kind: 'root-rules-shadowed', line: 6 },
+        { host: 'web-01', kind: 'root-rules-shadowed', line: 6 },
+      ],
+    ],
+    [
+      'one that only Go can tell to be harmless',
+      rules.replace(
+        'creation_rules:\n',
+        `creation_rules:\n  - path_regex: (?U)^\\Qvault\\E/.+\n    age: ${repository.ops.recipient}\n`,
+      ),
+      [],
+    ],
+    [
+      'a file that cannot be edited',
+      'creation_rules: 1\n',
+      [
+        { host: 'mqtt-01', kind: 'unchecked', severity: 'unknown' },
+        { host: 'web-01', kind: 'unchecked', severity: 'unknown' },
+      ],
     ],
   ];
-  const pairs = shapes.flatMap((before) =>
-    shapes.map((after) => [before[0], after[0], before[1], after[1]] as const),
-  );
-
-  test.each(pairs)(
-    'encrypted by %s, under rules of %s: the verdict is that of sops updatekeys',
-    (_a, _b, before, after) => {
-      for (const [name, text] of Object.entries(PLAIN)) {
-        const file = `secrets/a/${name}`;
-        write(file, text);
-        write('.sops.yaml', before());
-        encrypt(file);
-        write('.sops.yaml', after());
-        const [secret] = readSecrets(fleet(), new Map(), { files: new Set([file]) });
-        if (secret === undefined) throw new Error(`${file} was not found`);
-        // Without a yes it says what it would do.
-        const { stdout, stderr } = spawnSync('sops', ['updatekeys', file], {
-          cwd: root,
-          env: as(0, 1, 2),
-          encoding: 'utf8',
-          input: 'n\n',
-        });
-        const upToDate = /already up to date/.test(stdout + stderr);
-        expect({ file, needed: needsSync(secret) }).toEqual({ file, needed: !upToDate });
-        rmSync(path.join(root, file));
-      }
-    },
-  );
-
-  test('expressions match the files that they match for sops', () => {
-    const part = fc.constantFrom(
-      'a',
-      'b',
-      '.',
-      '.*',
-      '[a-c]',
-      '(b|c)',
-      '\\.',
-      '/',
-      '^',
-      '$',
-      'secrets',
-      '(?i)A',
-      '[[:alpha:]]',
-      '\\d',
-    );
-    const regex = fc.array(part, { minLength: 1, maxLength: 4 }).map((parts) => parts.join(''));
-    const name = fc.constantFrom('secrets/a/b.yaml', 'a.yaml', 'c/1.yaml', 'secrets/c.yaml');
-    fc.assert(
-      fc.property(regex, name, (expression, file) => {
-        write(
-          '.sops.yaml',
-          `creation_rules:\n  - path_regex: ${JSON.stringify(expression)}\n    ${group(0)}\n`,
-        );
-        const { status } = spawnSync('sops', ['encrypt', '--filename-override', file], {
-          cwd: root,
-          env,
-          input: 'a: 1\n',
-        });
-        expect(ruleFor(readCreationRules(read('.sops.yaml')), file) !== undefined).toBe(status === 0);
-      }),
-      { numRuns: 60 },
-    );
-  });
-
-  test('a sync gives each file to those whom its rule names, keeps its content and mode, and has nothing to do again', async () => {
-    write('.sops.yaml', shapes[0]?.[1]() ?? '');
-    for (const [name, text] of Object.entries(PLAIN)) {
-      write(`secrets/a/${name}`, text);
-      encrypt(`secrets/a/${name}`);
-    }
-    execFileSync('chmod', ['640', 'secrets/a/a.yaml'], { cwd: root });
-    write('.sops.yaml', `creation_rules:\n  - ${group(0, 2)}\n`);
-    const find = () => readSecrets(fleet(), new Map(), { hosts: new Set(['a']) }).filter(needsSync);
-    const todo = find();
-    expect(todo).toHaveLength(5);
-    const before = { ...process.env };
-    Object.assign(process.env, as(0));
-    for (const secret of todo) expect(await syncSecret(fleet(), secret)).toEqual({ status: 'synced' });
-    process.env = before;
-    expect(find()).toEqual([]);
-    for (const [name, text] of Object.entries(PLAIN)) {
-      const shown = spawnSync('sops', ['decrypt', `secrets/a/${name}`], {
-        cwd: root,
-        env: as(2),
-        encoding: 'utf8',
-      }).stdout;
-      expect(shown.replaceAll(/\s/g, '')).toBe(text.replaceAll(/\s/g, ''));
-    }
-    expect(statSync(path.join(root, 'secrets/a/a.yaml')).mode & 0o777).toBe(0o640);
-  });
-
-  test('a file that the operator can not decrypt is left byte for byte, and the others go on', () => {
-    write(
-      'fleet.yaml',
-      `proxmox: { endpoint: 'https://192.0.2.1:8006/', nodes: { pve1: { address: 192.0.2.11 } } }\ndefaults: { node: pve1, template: 9000, disk: local-lvm }\nhosts: { a: { vmId: 283 } }\n`,
-    );
-    for (const name of readdirSync(path.join(root, 'secrets/a'))) rmSync(path.join(root, 'secrets/a', name));
-    write('.sops.yaml', `creation_rules:\n  - path_regex: mine\n    ${group(0)}\n  - ${group(1)}\n`);
-    for (const name of ['mine.yaml', 'other.yaml']) {
-      write(`secrets/a/${name}`, 'a: 1\n');
-      encrypt(`secrets/a/${name}`);
-    }
-    write('.sops.yaml', `creation_rules:\n  - ${group(0, 1, 2)}\n`);
-    const untouched = read('secrets/a/other.yaml');
-    const hostkey = path.resolve('bin/hostkey');
-    const { status, stdout } = spawnSync(process.execPath, [hostkey, 'secrets', 'sync'], {
-      cwd: root,
-      env: as(0),
-      encoding: 'utf8',
-    });
-    expect(status).toBe(1);
-    expect(stdout).toContain('✓ secrets/a/mine.yaml synced');
-    expect(stdout).toContain("✗ secrets/a/other.yaml left as it is: you can't decrypt it");
-    expect(read('secrets/a/other.yaml')).toBe(untouched);
-  });
-
-  test('killed at any moment, a sync leaves every file old or new, and goes on when it is run again', async () => {
-    const hostkey = path.resolve('bin/hostkey');
-    for (const name of readdirSync(path.join(root, 'secrets/a'))) rmSync(path.join(root, 'secrets/a', name));
-    write('.sops.yaml', `creation_rules:\n  - ${group(0)}\n`);
-    const names = Array.from({ length: 12 }, (_, i) => `secrets/a/s${i}.yaml`);
-    for (const name of names) {
-      write(name, 'a: 1\n');
-      encrypt(name);
-    }
-    write('.sops.yaml', `creation_rules:\n  - ${group(0, 1)}\n`);
-    const countOf = (name: string): number => {
-      const file = readSecretFile(read(name));
-      return file.status === 'encrypted' ? (file.groups[0]?.size ?? 0) : -1;
-    };
-    for (const delay of [500, 700, 900, 1100]) {
-      const child = spawn(process.execPath, [hostkey, 'secrets', 'sync'], {
-        cwd: root,
-        env: as(0),
-        stdio: 'ignore',
-      });
-      const ended = new Promise((done) => child.on('close', done));
-      setTimeout(() => child.kill('SIGKILL'), delay);
-      await ended;
-      for (const name of names) expect([1, 2]).toContain(countOf(name));
-    }
-    const { status } = spawnSync(process.execPath, [hostkey, 'secrets', 'sync'], { cwd: root, env: as(0) });
-    expect(status).toBe(0);
-    expect(names.map(countOf)).toEqual(names.map(() => 2));
-    for (const name of names) expect(sops('decrypt', name).stdout).toBe('a: 1\n');
-  });
+  for (const [name, text, expected] of cases) {
+    repository.write('.sops.yaml', text);
+    const { fleet } = repository;
+    const found = rulesFindings(fleet, fleet.hosts, await repository.states());
+    expect({ name, found }).toMatchObject({ name, found: expected });
+    expect(found).toHaveLength(expected.length);
+  }
+  fs.rmSync(repository.path('.sops.yaml'));
+  expect(rulesFindings(repository.fleet, repository.fleet.hosts, await repository.states())).toHaveLength(2);
+  expect(secretFindings(repository.fleet, await repository.states())).toMatchObject([
+    { kind: 'unchecked', resource: '.sops.yaml' },
+  ]);
+  repository.write('.sops.yaml', rules);
+  repository.git('status');
+  const now = snapshot();
+  await looks();
+  expect(snapshot()).toBe(now);
+  expect(before.split('\n')).toHaveLength(now.split('\n').length);
 });
