@@ -154,7 +154,7 @@ function thresholdFinding(
 }
 
 /** `sops updatekeys` keeps the threshold that a file has; taking a group away may set it. */
-export function thresholdRemedy(file: string, wanted: number, groups: number): string {
+function thresholdRemedy(file: string, wanted: number, groups: number): string {
   const name = quoted(file);
   const option = `--shamir-secret-sharing-threshold ${wanted}`;
   if (wanted >= groups) return `encrypt it anew: sops decrypt -i ${name} && sops encrypt -i ${name}`;

@@ -96,7 +96,7 @@ export class KeyHolders {
 }
 
 /** A key as people know it: an age recipient alone, any other behind its kind. */
-export function shown(key: string): string {
+function shown(key: string): string {
   return key.startsWith('age:') ? key.slice('age:'.length) : key.replace(':', ' ');
 }
 

@@ -65,7 +65,7 @@ export function ignoredOf(root: string, files: readonly string[]): Set<string> {
 }
 
 /** Finds the folder of the fleet that a file lies in; none lies in another. */
-export class Owners {
+class Owners {
   private readonly byFolder: ReadonlyMap<string, Owner>;
 
   constructor({ hosts, shared }: Fleet) {

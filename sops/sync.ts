@@ -89,7 +89,7 @@ export function refusal({ file, read, rule, doubts, unknown, differs, threshold 
  * @param rulesText the rules that the file was judged by: what somebody makes of them meanwhile doesn't count.
  * @throws ProgramError where there is no sops.
  */
-export async function syncSecret(fleet: Fleet, secret: Secret, rulesText: string): Promise<Synced> {
+async function syncSecret(fleet: Fleet, secret: Secret, rulesText: string): Promise<Synced> {
   const refused = refusal(secret);
   if (refused !== undefined) return refused;
   try {
