@@ -104,7 +104,17 @@ test('a host gets a new key: check tells each file, sync mends them, and check i
 
   fs.chmodSync(repository.path('secrets/mqtt-01/db.yaml'), 0o640);
   const untouched = bytes();
+  // A second name of each file: what it shows afterwards is what was done to the old file itself.
+  const links = new Map(FILES.map((file, i) => [file, path.join(repository.folder, `link-${i}`)]));
+  for (const [file, link] of links) fs.linkSync(repository.path(file), link);
   const done = sync();
+  for (const [file, link] of links) {
+    expect({ file, same: fs.readFileSync(link).equals(untouched[file] as Buffer) }).toEqual({
+      file,
+      same: true,
+    });
+    fs.rmSync(link);
+  }
   expect(done).toMatchObject({ status: 0, stderr: '' });
   expect(done.stdout.split('\n').filter((line) => line.startsWith('✓'))).toHaveLength(concerned.length);
   expect(done.stdout).not.toContain('hunter2');
@@ -454,11 +464,13 @@ test('killed at any moment, it leaves each file old or new, and goes on when it 
       cwd: repository.root,
       env: repository.env,
       stdio: ['ignore', 'pipe', 'inherit'],
+      // A group of its own, so that sops is killed with it.
+      detached: true,
     });
     const exited = once(child, 'exit');
     await once(child.stdout, 'data');
     await sleep(Math.random() * 900);
-    child.kill('SIGKILL');
+    if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
     await exited;
     const recipient = repository.recipient('mqtt-01');
     const renewed = many.filter((file) => {

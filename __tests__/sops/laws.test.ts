@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { parse } from 'yaml';
 import type { HostEntry } from '../../sops/entry';
-import { applyHost, removeHost } from '../../sops/rules';
+import { applyHost, checkHosts, removeHost } from '../../sops/rules';
 import { entryOf, recipientOf } from './entries';
 
 /** Texts as people write them: every choice below is one that was seen in somebody's repository. */
@@ -212,6 +212,21 @@ describe('the laws of .sops.yaml', () => {
         const once = applyAll(source, entries);
         expect(applyAll(once, entries)).toBe(once);
         for (const entry of entries) expect(applyHost(once, entry).changed).toBe(false);
+      }),
+      RUNS,
+    );
+  });
+
+  test('looking tells what applying would do, and warns as it does where that is nothing', () => {
+    fc.assert(
+      fc.property(text, hosts, fc.nat(4), (source, entries, applied) => {
+        const start = applyAll(source, entries.slice(0, applied));
+        const looked = checkHosts(start, entries);
+        for (const [i, entry] of entries.entries()) {
+          const { outcome, warnings } = applyHost(start, entry);
+          const { host } = entry;
+          expect(looked[i]).toEqual({ host, outcome, warnings: outcome === 'unchanged' ? warnings : [] });
+        }
       }),
       RUNS,
     );
