@@ -116,7 +116,11 @@ test.each([
   ['x.yaml', WHOLE.replace(/^ {2}mac: .*\n/m, ''), '"mac" of what sops wrote is missing or changed'],
   ['x.yaml', WHOLE.replace(/T03:04:05Z/, ''), '"lastmodified" of what sops wrote is missing or changed'],
   ['x.yaml', WHOLE.replace(/ {2}age:[\s\S]*?(?=\n {2}last)/, ''), 'it names nobody who can decrypt it'],
-  ['x.yaml', WHOLE.replace(/enc: \|\n[\s\S]*?END.*\n/, ''), '"age.0.enc" of what sops wrote is missing or changed'],
+  [
+    'x.yaml',
+    WHOLE.replace(/enc: \|\n[\s\S]*?END.*\n/, ''),
+    '"age.0.enc" of what sops wrote is missing or changed',
+  ],
   ['x.yaml', WHOLE.replace('  version', '\t\tversion'), 'it is not YAML'],
   ['x.yaml', `<<<<<<< HEAD\n${WHOLE}`, 'a merge conflict stands in it'],
   ['x.env', `K=${VALUE}\nnonsense\nsops_mac=x\n`, 'a line has no "="'],
