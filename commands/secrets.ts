@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Command } from 'commander';
 import pc from 'picocolors';
 import { EXIT_CODES, type Finding, statusOf } from '../drift/report';
-import { rulesFindings, withoutRulesTwice } from '../drift/rules';
+import { rulesFindings, withoutEchoes } from '../drift/rules';
 import { findingsOfSecrets } from '../drift/secrets';
 import type { Fleet } from '../fleet/fleet';
 import { show } from '../fleet/problem';
@@ -109,7 +109,7 @@ async function check(names: readonly string[], options: Options): Promise<void> 
   const looked = await look(fleet, names);
   const { secrets, states } = looked;
   const hosts = fleet.hosts.filter(({ name }) => states.has(name));
-  const findings = withoutRulesTwice([
+  const findings = withoutEchoes([
     ...rulesFindings(fleet, hosts, states),
     ...findingsOfSecrets(looked, states),
   ]);
@@ -122,9 +122,11 @@ async function check(names: readonly string[], options: Options): Promise<void> 
   process.stdout.write(findings.map(findingText).join('') + summary(secrets, findings));
 }
 
-function findingText({ severity, message, remedy }: Finding): string {
+/** A remedy stands once, below the findings that it is for. */
+function findingText({ severity, message, remedy }: Finding, i: number, all: readonly Finding[]): string {
   const mark = severity === 'error' ? pc.red('✗') : severity === 'warning' ? pc.yellow('!') : pc.yellow('?');
-  return `${mark} ${message}\n${remedy === '' ? '' : `    ${remedy}\n`}`;
+  const isLast = remedy !== '' && all[i + 1]?.remedy !== remedy;
+  return `${mark} ${message}\n${isLast ? `    ${remedy}\n` : ''}`;
 }
 
 function summary(secrets: readonly Secret[], findings: readonly Finding[]): string {

@@ -22,7 +22,7 @@ import { accept } from './ignore';
 import { liveFindings } from './live';
 import { notDeployed, planFindings } from './plan';
 import { CHECKS, type Check, type DriftReport, type Finding, type HostReport, statusOf } from './report';
-import { rulesFindings, uncommitted, withoutRulesTwice } from './rules';
+import { rulesFindings, uncommitted, withoutEchoes } from './rules';
 import { secretFindings } from './secrets';
 
 export interface DriftOptions {
@@ -78,7 +78,7 @@ export async function findDrift(fleet: Fleet, options: DriftOptions): Promise<Dr
     CHECKS.filter((check) => !skip.includes(check)).map((check) => guarded(check, look, looks[check])),
   );
   const today = started.toISOString().slice(0, 10);
-  const seen = withoutRulesTwice(found.flat());
+  const seen = withoutEchoes(found.flat());
   const wrong = new Set(seen.flatMap(({ resource }) => resource ?? []));
   if (!skip.includes('rules')) seen.push(...uncommitted(fleet, hosts, wrong));
   const { findings, rules } = accept(seen, fleet, today, new Set(hosts.map(({ name }) => name)));

@@ -113,13 +113,20 @@ function matchesBelow(pathRegex: string | undefined, folders: readonly string[])
   }
 }
 
-/** Without what the secrets say of a host's rule, where the rules themselves were looked at and say it, too. */
-export function withoutRulesTwice(findings: readonly Finding[]): Finding[] {
+/** Without what the secrets say of a host's rule or state, where those were looked at themselves and it was told. */
+export function withoutEchoes(findings: readonly Finding[]): Finding[] {
   const isOfRules = ({ kind }: Finding) => kind.startsWith('root-rules-');
-  const told = new Set(
-    findings.filter((each) => isOfRules(each) && each.check === 'rules').map(({ host }) => host),
+  const isOfState = ({ kind, resource }: Finding) =>
+    (kind === 'unchecked' || kind === 'not-applied') && resource === undefined;
+  const hostsWith = (check: Finding['check'], what: (finding: Finding) => boolean) =>
+    new Set(findings.filter((each) => each.check === check && what(each)).map(({ host }) => host));
+  const rules = hostsWith('rules', isOfRules);
+  const states = hostsWith('terraform', isOfState);
+  return findings.filter(
+    (each) =>
+      each.check !== 'secrets' ||
+      !((isOfRules(each) && rules.has(each.host)) || (isOfState(each) && states.has(each.host))),
   );
-  return findings.filter((each) => !(isOfRules(each) && each.check === 'secrets' && told.has(each.host)));
 }
 
 function recipientWritten(text: string, host: string): string | undefined {

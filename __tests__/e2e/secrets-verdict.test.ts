@@ -207,6 +207,22 @@ describe.each(Object.keys(FORMATS))('%s', (file) => {
   });
 });
 
+test('a threshold above the number of groups would be lowered, and that is all', () => {
+  useRules(RULES['two groups'] ?? '');
+  fs.writeFileSync(path.join(root, 'x.yaml'), 'k: v\n');
+  expect(run('sops', ['encrypt', '-i', 'x.yaml'])).toMatchObject({ status: 0 });
+  const text = fs.readFileSync(path.join(root, 'x.yaml'), 'utf8');
+  for (const [threshold, verdict] of [
+    [2, 'same'],
+    [3, 'differs'],
+  ] as const) {
+    const changed = text.replace(/shamir_threshold: 2/, `shamir_threshold: ${threshold}`);
+    fs.writeFileSync(path.join(root, 'x.yaml'), changed);
+    expect({ threshold, ...sopsSays('x.yaml') }).toMatchObject({ threshold, verdict });
+    expect({ threshold, ...weSay('x.yaml') }).toMatchObject({ threshold, verdict });
+  }
+});
+
 describe('which rule sops uses', () => {
   /** A fingerprint of its own for every rule: sops tells which it would add. */
   const fingerprint = (index: number) => `${'F'.repeat(38)}${String(index).padStart(2, '0')}`;
