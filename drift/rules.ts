@@ -122,11 +122,11 @@ export function withoutEchoes(findings: readonly Finding[]): Finding[] {
     new Set(findings.filter((each) => each.check === check && what(each)).map(({ host }) => host));
   const rules = hostsWith('rules', isOfRules);
   const states = hostsWith('terraform', isOfState);
-  return findings.filter(
-    (each) =>
-      each.check !== 'secrets' ||
-      !((isOfRules(each) && rules.has(each.host)) || (isOfState(each) && states.has(each.host))),
-  );
+  const isEcho = (each: Finding) =>
+    // A shared file's rule is missing with some host's.
+    (isOfRules(each) && (rules.has(each.host) || (each.host === undefined && rules.size > 0))) ||
+    (isOfState(each) && states.has(each.host));
+  return findings.filter((each) => each.check !== 'secrets' || !isEcho(each));
 }
 
 function recipientWritten(text: string, host: string): string | undefined {

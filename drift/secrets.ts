@@ -5,6 +5,8 @@ import { readSecrets, type Secret, type SecretsOptions } from '../sops/secrets';
 import type { StateReading } from '../terraform/state';
 import type { Finding } from './report';
 
+type States = ReadonlyMap<string, StateReading>;
+
 const RULES = '.sops.yaml';
 const APPLY = 'bin/hostkey sops apply --all';
 
@@ -13,31 +15,27 @@ const APPLY = 'bin/hostkey sops apply --all';
  *
  * @throws CreationRulesError where the root `.sops.yaml` can't be read.
  */
-export function secretFindings(
-  fleet: Fleet,
-  states: ReadonlyMap<string, StateReading>,
-  options: SecretsOptions = {},
-): Finding[] {
+export function secretFindings(fleet: Fleet, states: States, options: SecretsOptions = {}): Finding[] {
   return findingsOfSecrets(readSecrets(fleet, states, options), states);
 }
 
 /** The same, of secrets that were read already. */
 export function findingsOfSecrets(
   { secrets, hasRules }: ReturnType<typeof readSecrets>,
-  states: ReadonlyMap<string, StateReading>,
+  states: States,
 ): Finding[] {
   const isEncrypted = ({ read }: Secret) => read.status === 'encrypted';
   return [
     ...(!hasRules && secrets.some(isEncrypted) ? [noRules()] : []),
     ...unknownHosts(secrets, states),
     ...wrongRules(secrets),
-    ...secrets.flatMap((secret) => [...findingsOf(secret), ...(hasRules ? ruleProblem(secret) : [])]),
+    ...secrets.flatMap((secret) => [...findingsOf(secret), ...(hasRules ? ruleProblem(secret, states) : [])]),
   ];
 }
 
 const noRules = (): Finding => ({
-  kind: 'unchecked',
-  severity: 'unknown',
+  kind: 'root-rules-missing',
+  severity: 'error',
   check: 'secrets',
   resource: RULES,
   message: `there are no creation rules in ${RULES}, so nobody knows whom the sops files are to be encrypted to`,
@@ -45,7 +43,7 @@ const noRules = (): Finding => ({
 });
 
 /** A host whose state can't be read may have any recipient: its files are compared with the rules alone. */
-function unknownHosts(secrets: readonly Secret[], states: ReadonlyMap<string, StateReading>): Finding[] {
+function unknownHosts(secrets: readonly Secret[], states: States): Finding[] {
   return [...new Set(secrets.flatMap(({ unknown }) => unknown))].flatMap((host): Finding[] => {
     const state = states.get(host);
     if (state?.status !== 'unreadable') return [];
@@ -79,14 +77,17 @@ function wrongRules(secrets: readonly Secret[]): Finding[] {
 }
 
 /** That sops wouldn't know what to do with a file. */
-function ruleProblem({ file, host, read, rule }: Secret): Finding[] {
+function ruleProblem({ file, host, read, rule }: Secret, states: States): Finding[] {
   if (read.status !== 'encrypted' || (rule !== undefined && rule.problem === undefined)) return [];
   const about = { ...(host === undefined ? {} : { host }), check: 'secrets', resource: file } as const;
-  const message =
-    rule === undefined
-      ? `no rule of ${RULES} matches ${file}, so nobody knows whom it is to be encrypted to`
-      : `the rule for ${file} (${RULES}:${rule.line}) can't be used: ${rule.problem}`;
-  const remedy = rule === undefined ? APPLY : `edit ${RULES}, line ${rule.line}`;
+  if (rule === undefined) {
+    const message = `no rule of ${RULES} matches ${file}, so nobody knows whom it is to be encrypted to`;
+    const isDeployed = host === undefined || states.get(host)?.status !== 'absent';
+    const remedy = isDeployed ? APPLY : `npx cdktf deploy ${host}`;
+    return [{ ...about, kind: 'root-rules-missing', severity: 'error', message, remedy }];
+  }
+  const message = `the rule for ${file} (${RULES}:${rule.line}) can't be used: ${rule.problem}`;
+  const remedy = `edit ${RULES}, line ${rule.line}`;
   return [{ ...about, kind: 'unchecked', severity: 'unknown', message, remedy }];
 }
 

@@ -416,6 +416,27 @@ test('links: one to a file of the repository is none of its own; what one outsid
   expect(check().status).toBe(0);
 });
 
+test('rules that are gone are a difference, told once, and what the remedy brings back is enough', () => {
+  const rules = repository.read('.sops.yaml');
+  for (const text of ['', 'creation_rules: []\n', 'stores: {}\n']) {
+    repository.write('.sops.yaml', text);
+    expect(check('mqtt-01').status).toBe(2);
+    expect(findings().map(({ kind }) => kind)).toEqual(['root-rules-missing', 'root-rules-missing']);
+    expect(sync().status).toBe(1);
+  }
+  expect(repository.hostkey(['sops', 'apply', '--all'])).toMatchObject({ status: 0 });
+  expect(check().status).toBe(0);
+
+  repository.write('.sops.yaml', rules);
+  repository.writeFleet(['mqtt-01', 'web-01', 'db-01']);
+  repository.sops('--config', '/dev/null', 'encrypt', '--age', repository.ops.recipient, '-i', 'fleet.yaml');
+  repository.write('secrets/db-01/x.yaml', repository.read('fleet.yaml'));
+  repository.writeFleet(['mqtt-01', 'web-01', 'db-01']);
+  expect(findings()).toMatchObject([
+    { host: 'db-01', kind: 'root-rules-missing', remedy: 'npx cdktf deploy db-01' },
+  ]);
+});
+
 test('without git, the repository is walked', () => {
   fs.rmSync(repository.path('.git'), { recursive: true });
   repository.write(
@@ -603,7 +624,7 @@ test('drift: the rules and the secrets against the states, and what git does not
   fs.rmSync(repository.path('.sops.yaml'));
   expect(rulesFindings(repository.fleet, repository.fleet.hosts, await repository.states())).toHaveLength(2);
   expect(secretFindings(repository.fleet, await repository.states())).toMatchObject([
-    { kind: 'unchecked', resource: '.sops.yaml' },
+    { kind: 'root-rules-missing', severity: 'error', resource: '.sops.yaml' },
   ]);
   repository.write('.sops.yaml', rules);
   repository.git('status');
