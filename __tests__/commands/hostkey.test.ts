@@ -79,7 +79,7 @@ describe('completion', () => {
     ],
     [
       ['secrets', ''],
-      ['check', 'sync', 'help'],
+      ['check', 'sync'],
     ],
     [['report', ''], []],
   ])('%j', (words, expected) => {
