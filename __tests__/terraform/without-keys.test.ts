@@ -2,6 +2,9 @@ import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { withoutKeys } from '../../terraform/without-keys';
 
+// Making keys takes its time on a busy machine.
+jest.setTimeout(60_000);
+
 const pem = (): string =>
   generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
 const rsa = (): string =>
