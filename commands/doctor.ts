@@ -1,21 +1,25 @@
 import type { Command } from 'commander';
 import pc from 'picocolors';
-import { checkCluster } from '../doctor/cluster';
-import { checkNodeSsh } from '../doctor/node-ssh';
-import { checkPrograms } from '../doctor/programs';
-import { checkAdmins, checkRepository, checkTerraformFiles } from '../doctor/repository';
-import { ok, problem, type Result } from '../doctor/result';
-import type { Fleet } from '../fleet/fleet';
-import { ProxmoxApi } from '../proxmox/api';
-import { readStates } from '../terraform/state';
-import { type FleetOptions, loadFleetFor, withFleet } from './fleet-option';
+import { examine, type Section } from '../doctor/doctor';
+import type { Result } from '../doctor/result';
+import { type FleetOptions, fleetFile, withFleet } from './fleet-option';
 import { progress } from './progress';
 
 const HELP = `
-Looks at the programs, the credentials, the API and what the token may do there, the datastores and templates, SSH to
-the nodes, the states and git, and says what to type where something is missing. It changes nothing.
+Looks at the programs, fleet.yaml, the credentials, the API and what the token may do there, the nodes, datastores,
+bridges, templates and VM ids, SSH to the nodes, the states, .sops.yaml, your age identity and git, and says what to
+type where something is missing. It changes nothing: not here, not in Proxmox VE, not on the nodes.
 
-Exit codes: 0 all is well, or only worth a look; 2 something is missing; 1 something could not be told.`;
+  ✓ well   ! works, and is worth a look   ✗ something will fail   ? could not be told   - not asked, since …
+
+It takes the credentials from where the provider takes them: PROXMOX_VE_* and SSL_CERT_FILE in the environment.
+
+Exit codes: 0 all is well, or only worth a look; 2 something is missing; 1 something could not be told.
+
+Examples:
+  hostkey doctor
+  hostkey doctor --read-only            with the token of a nightly hostkey drift
+  hostkey doctor --json | jq -r '.results[] | select(.status == "problem") | .remedy'`;
 
 interface Options extends FleetOptions {
   readonly readOnly?: boolean;
@@ -36,51 +40,15 @@ async function run({ readOnly = false, json = false, ...options }: Options): Pro
   const { say, done } = progress();
   try {
     say('looking');
-    const results = await look(loadFleetFor(options), readOnly);
+    const sections = await examine({ file: fleetFile(options), readOnly });
     done();
+    const results = sections.flatMap((section) => section.results);
     if (json) process.stdout.write(`${JSON.stringify({ results }, null, 2)}\n`);
-    else process.stdout.write(results.map(line).join(''));
-    const has = (status: Result['status']) => results.some((result) => result.status === status);
-    process.exitCode = has('problem') ? 2 : has('unknown') ? 1 : 0;
+    else process.stdout.write(`${sections.map(sectionText).join('\n')}\n${summary(results)}`);
+    const { problem, unknown } = count(results);
+    process.exitCode = problem > 0 ? 2 : unknown > 0 ? 1 : 0;
   } finally {
     done();
-  }
-}
-
-async function look(fleet: Fleet, readOnly: boolean): Promise<Result[]> {
-  const states = await readStates(fleet, fleet.hosts);
-  const parts = await Promise.all([
-    checkPrograms(),
-    [ok('fleet.file', `${fleet.file} has ${fleet.hosts.length} hosts`), ...checkAdmins(fleet)],
-    cluster(fleet, states, readOnly),
-    readOnly ? [] : checkNodeSsh(fleet),
-    checkTerraformFiles(fleet),
-    checkRepository(fleet, states),
-  ]);
-  return parts.flat();
-}
-
-async function cluster(
-  fleet: Fleet,
-  states: Awaited<ReturnType<typeof readStates>>,
-  readOnly: boolean,
-): Promise<Result[]> {
-  const { PROXMOX_VE_API_TOKEN: token = '', PROXMOX_VE_USERNAME: username } = process.env;
-  const user = token.split('!')[0] || username || 'nobody';
-  if (token !== '' && !/^[^@\s]+@[^!\s]+![^=\s]+=\S+$/.test(token)) {
-    return [
-      problem(
-        'credentials.token',
-        'PROXMOX_VE_API_TOKEN is no token',
-        'it looks like user@realm!name=secret, in quotes: the shell takes ! for something else',
-      ),
-    ];
-  }
-  const api = new ProxmoxApi(fleet.proxmox.endpoint);
-  try {
-    return await checkCluster(api, fleet, states, user, readOnly);
-  } finally {
-    await api.close();
   }
 }
 
@@ -92,5 +60,37 @@ const MARKS: Readonly<Record<Result['status'], string>> = {
   skipped: pc.dim('-'),
 };
 
-const line = ({ status, message, remedy }: Result): string =>
-  `${MARKS[status]} ${message}\n${(remedy ?? '').replaceAll(/^(?=.)/gm, '    ').replace(/(?<=.)$/, '\n')}`;
+function sectionText({ title, results }: Section): string {
+  return `${pc.bold(title)}\n${results.map(resultText).join('')}`;
+}
+
+function resultText({ status, message, remedy = '' }: Result): string {
+  const lines = [message, ...(remedy === '' ? [] : remedy.split('\n').map((line) => `    ${line}`))];
+  return `  ${MARKS[status]} ${lines.join('\n')}\n`;
+}
+
+function count(results: readonly Result[]): Readonly<Record<Result['status'], number>> {
+  const of = (status: Result['status']) => results.filter((result) => result.status === status).length;
+  return {
+    ok: of('ok'),
+    warning: of('warning'),
+    problem: of('problem'),
+    unknown: of('unknown'),
+    skipped: of('skipped'),
+  };
+}
+
+function summary(results: readonly Result[]): string {
+  const { ok, warning, problem, unknown, skipped } = count(results);
+  const parts = [
+    [problem, problem === 1 ? 'problem' : 'problems'],
+    [unknown, 'could not be told'],
+    [warning, 'worth a look'],
+    [skipped, 'not asked'],
+    [ok, 'well'],
+  ] as const;
+  return `${parts
+    .filter(([number]) => number > 0)
+    .map(([number, what]) => `${number} ${what}`)
+    .join(', ')}\n`;
+}

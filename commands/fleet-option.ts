@@ -19,9 +19,14 @@ export class CommandError extends Error {
   override readonly name = 'CommandError';
 }
 
+/** The fleet's file that is meant. */
+export function fleetFile({ fleet }: FleetOptions): string {
+  return fleet ?? process.env.HOSTKEY_FLEET ?? 'fleet.yaml';
+}
+
 /** @throws FleetError with everything that is wrong in the file. */
-export function loadFleetFor({ fleet }: FleetOptions): Fleet {
-  return loadFleet(fleet ?? process.env.HOSTKEY_FLEET ?? 'fleet.yaml');
+export function loadFleetFor(options: FleetOptions): Fleet {
+  return loadFleet(fleetFile(options));
 }
 
 /**

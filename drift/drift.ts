@@ -4,6 +4,7 @@ import type { Fleet, Host } from '../fleet/fleet';
 import { fingerprint } from '../keys/ssh-public-key';
 import { verifyHosts } from '../live/verify';
 import { ApiError, ProxmoxApi } from '../proxmox/api';
+import { oldestTls } from '../proxmox/environment';
 import { ReadOnlyApi } from '../proxmox/read-only';
 import { CreationRulesError } from '../sops/creation-rules';
 import { planStacks } from '../terraform/plan';
@@ -204,11 +205,12 @@ async function openDoor({ proxmox }: Fleet, states: ReadonlyMap<string, StateTex
   const snippets = [...states.values()].flatMap((state) =>
     state.status === 'found' ? snippetsIn(state.text) : [],
   );
-  const api = new ProxmoxApi(proxmox.endpoint);
+  const minTls = oldestTls(proxmox.minTls);
+  const api = new ProxmoxApi(proxmox.endpoint, process.env, minTls);
   try {
     // The provider would try for a minute, and say less.
     await api.get('/version');
-    return await ReadOnlyApi.open(proxmox.endpoint, snippets);
+    return await ReadOnlyApi.open(proxmox.endpoint, snippets, process.env, minTls);
   } catch (error) {
     if (error instanceof ApiError) throw new ProgramError(error.message, error.remedy);
     throw error;

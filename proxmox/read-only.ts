@@ -1,8 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { SecureVersion } from 'node:tls';
 import { generate } from 'selfsigned';
-import { type Agent, request } from 'undici';
+import { type Dispatcher, request } from 'undici';
 import { z } from 'zod';
 import { connections, unanswered } from './api';
 
@@ -28,19 +29,20 @@ export class ReadOnlyApi {
   /**
    * @param endpoint The API's.
    * @param snippets The volume ids of snippets that the states know, such as `local:snippets/a.user-data.yaml`.
-   * @throws ApiError where the authorities to trust can't be read.
+   * @param minTls The oldest TLS version to speak with the API. @default what the provider takes
    */
   static async open(
     endpoint: string,
     snippets: readonly string[],
     env: NodeJS.ProcessEnv = process.env,
+    minTls?: SecureVersion,
   ): Promise<ReadOnlyApi> {
     const { private: key, cert } = await generate([{ name: 'commonName', value: HOST }], {
       keyType: 'ec',
       algorithm: 'sha256',
     });
     const server = createServer({ key, cert });
-    const door = new ReadOnlyApi(endpoint, snippets, connections(env), server);
+    const door = new ReadOnlyApi(endpoint, snippets, connections(endpoint, env, minTls), server);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(0, HOST, resolve);
@@ -55,7 +57,7 @@ export class ReadOnlyApi {
   private constructor(
     private readonly target: string,
     private readonly snippets: readonly string[],
-    private readonly agent: Agent,
+    private readonly agent: Dispatcher,
     private readonly server: Server,
   ) {}
 

@@ -30,6 +30,8 @@ export interface RunOptions {
   readonly onLine?: (line: string) => void;
   /** Run by a shell, as `app` of cdktf.json is. @default false */
   readonly shell?: boolean;
+  /** Killed after this many milliseconds; the status is null then. @default it takes as long as it takes */
+  readonly timeoutMs?: number;
 }
 
 const running = new Set<ReturnType<typeof spawn>>();
@@ -44,9 +46,16 @@ process.on('exit', () => {
  * @throws ProgramError where there is no such program.
  */
 export function runProgram(program: string, args: readonly string[], options: RunOptions): Promise<Ended> {
-  const { cwd, env = process.env, onLine, shell = false } = options;
+  const { cwd, env = process.env, onLine, shell = false, timeoutMs } = options;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd, env, shell, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(program, args, {
+      cwd,
+      env,
+      shell,
+      timeout: timeoutMs,
+      killSignal: 'SIGKILL',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     running.add(child);
     let [stdout, stderr, line] = ['', '', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -63,6 +72,12 @@ export function runProgram(program: string, args: readonly string[], options: Ru
       running.delete(child);
       if (error.code !== 'ENOENT') reject(error);
       else reject(new ProgramError(`${program} is not installed, or not on PATH`, `install ${program}`));
+    });
+    child.on('exit', () => {
+      if (!child.killed) return;
+      // What a killed program has started may live on, and hold its ends of these.
+      child.stdout.destroy();
+      child.stderr.destroy();
     });
     child.on('close', (status) => {
       running.delete(child);

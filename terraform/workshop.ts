@@ -1,6 +1,6 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
+import { TemporaryFolder } from './temporary-folder';
 
 /**
  * A folder outside the repository in which Terraform plans the repository's stacks, so that nothing in the repository
@@ -13,7 +13,7 @@ import path from 'node:path';
 export class Workshop {
   /** Where stacks are synthesized to: stands for the repository's own `cdktf.out`. */
   readonly outdir: string;
-  private readonly base: string;
+  private readonly base = new TemporaryFolder('hostkey-plan-');
 
   /**
    * @param repository The folder with cdktf.json, which cdktf is run in.
@@ -23,9 +23,6 @@ export class Workshop {
     readonly repository: string,
     others: readonly string[] = [],
   ) {
-    // Only its owner enters it (mkdtemp makes it 0700).
-    this.base = mkdtempSync(path.join(tmpdir(), 'hostkey-plan-'));
-    atExit(this.base);
     const mirrored = this.mirror(repository);
     mkdirSync(mirrored, { recursive: true });
     for (const entry of readdirSync(repository)) {
@@ -41,7 +38,7 @@ export class Workshop {
 
   /** For what programs write in passing, such as the provider's lock; it goes with the rest. */
   get temporary(): string {
-    return this.base;
+    return this.base.path;
   }
 
   /** A new folder beside the stacks, as deep as theirs, for Terraform to work in. */
@@ -52,12 +49,11 @@ export class Workshop {
   }
 
   remove(): void {
-    rmSync(this.base, { recursive: true, force: true });
-    folders.delete(this.base);
+    this.base.remove();
   }
 
   private mirror(folder: string): string {
-    return path.join(this.base, folder);
+    return path.join(this.base.path, folder);
   }
 }
 
@@ -65,19 +61,3 @@ const isOutside = (folder: string, of: string): boolean => {
   const relative = path.relative(of, folder);
   return relative.startsWith('..') || path.isAbsolute(relative);
 };
-
-const folders = new Set<string>();
-let watching = false;
-const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
-
-/** An interrupted run leaves nothing behind either. */
-function atExit(folder: string): void {
-  if (!watching) {
-    watching = true;
-    process.once('exit', () => {
-      for (const each of folders) rmSync(each, { recursive: true, force: true });
-    });
-    for (const [signal, code] of Object.entries(SIGNALS)) process.once(signal, () => process.exit(code));
-  }
-  folders.add(folder);
-}
