@@ -143,15 +143,21 @@ export function grantCommands(
   held: Held,
   credentials: Credentials,
 ): string[] {
-  const places = new Set(missing.map(({ path }) => placeOf(path, held)));
-  return [...places].map((place) => {
-    const here = needs.filter(({ path }) => placeOf(path, held) === place);
-    const names = [...new Set(here.flatMap(({ privileges }) => privileges))].sort().join(' ');
+  const roles = new Map<string, Set<string>>();
+  for (const { path } of missing) {
+    const place = placeOf(path, held);
     const role = roleOf(place);
-    return (
-      `pveum role add ${role} --privs "${names}" || pveum role modify ${role} --append 1 --privs "${names}"; ` +
-      `pveum acl modify ${place} ${subject(credentials)} --roles ${role}`
-    );
+    roles.set(role, (roles.get(role) ?? new Set()).add(place));
+  }
+  return [...roles].flatMap(([role, places]) => {
+    const here = needs.filter(({ path }) => places.has(placeOf(path, held)));
+    const names = [...new Set(here.flatMap(({ privileges }) => privileges))].sort().join(' ');
+    const give = (path: string) => `pveum acl modify ${path} ${subject(credentials)} --roles ${role}`;
+    const all = [...places];
+    return [
+      `pveum role add ${role} --privs "${names}" || pveum role modify ${role} --append 1 --privs "${names}"`,
+      all.length === 1 ? give(all.join()) : `for path in ${all.join(' ')}; do ${give('$path')}; done`,
+    ];
   });
 }
 
