@@ -227,7 +227,7 @@ async function checkNode(
     const base = answerOf(known?.get(name));
     return base === undefined ? [] : [{ name, folder: path.posix.join(base, 'snippets') }];
   });
-  const ended = await session.run(probe(folders.map(({ folder }) => folder)));
+  const ended = await session.run(writeProbe(folders.map(({ folder }) => folder)));
   if (ended.status !== 0) return [refused(session, ended)];
   const trust = wasKnown ? [] : [await unknownKey(session)];
   const answers = ended.stdout.trim().split('\n');
@@ -245,7 +245,7 @@ async function checkNode(
  * Asks for each folder whether the provider could write there, by its own rule: with sudo where sudo lets it use
  * `pvesm` or `qm`, else as it is; by `tee`, which makes no folder.
  */
-function probe(folders: readonly string[]): string {
+export function writeProbe(folders: readonly string[]): string {
   const list = folders.map((folder) => `'${folder.replaceAll("'", `'\\''`)}'`).join(' ');
   const script = [
     'sudo=0',

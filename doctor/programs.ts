@@ -13,7 +13,7 @@ interface Wanted {
   readonly optional?: string;
 }
 
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 10_000;
 
 /** The programs that people and these commands run, as they are found on PATH. */
 export async function checkPrograms(env: NodeJS.ProcessEnv = process.env): Promise<Result[]> {

@@ -48,15 +48,10 @@ process.on('exit', () => {
 export function runProgram(program: string, args: readonly string[], options: RunOptions): Promise<Ended> {
   const { cwd, env = process.env, onLine, shell = false, timeoutMs } = options;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, {
-      cwd,
-      env,
-      shell,
-      timeout: timeoutMs,
-      killSignal: 'SIGKILL',
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const child = spawn(program, args, { cwd, env, shell, stdio: ['ignore', 'pipe', 'pipe'] });
     running.add(child);
+    // Not spawn's own: where the program can't be started, that would keep this one waiting.
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), timeoutMs);
     let [stdout, stderr, line] = ['', '', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout += text;
@@ -69,11 +64,13 @@ export function runProgram(program: string, args: readonly string[], options: Ru
       stderr += text;
     });
     child.on('error', (error: NodeJS.ErrnoException) => {
+      clearTimeout(timer);
       running.delete(child);
       if (error.code !== 'ENOENT') reject(error);
       else reject(new ProgramError(`${program} is not installed, or not on PATH`, `install ${program}`));
     });
     child.on('exit', () => {
+      clearTimeout(timer);
       if (!child.killed) return;
       // What a killed program has started may live on, and hold its ends of these.
       child.stdout.destroy();
