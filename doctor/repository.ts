@@ -102,8 +102,7 @@ function judgeTracked(root: string): Result {
   return problem(
     'git.tracked',
     `git has ${tracked.slice(0, SHOWN).join(', ')}${more}, which hold private keys: take these for known`,
-    `git rm --cached '${first}'${tracked.length > 1 ? ' …' : ''}; then new keys for those hosts: ` +
-      'npx cdktf destroy HOST, npx cdktf deploy HOST',
+    `git rm --cached '${first}'${tracked.length > 1 ? ' …' : ''}; their keys stay in its history: give those hosts new ones`,
   );
 }
 

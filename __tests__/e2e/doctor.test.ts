@@ -383,6 +383,21 @@ describe('hostkey doctor', () => {
       expect(await doctor()).toMatchObject({ status: 1, findings: ['unknown api.datastores.pve1'] });
     });
 
+    test('with a datastore that takes no snippets, and after what the remedy says', async () => {
+      const content = (list: string) => sandbox.request('PUT', '/storage/local', { content: list });
+      const { content: before } = (await sandbox.request('GET', '/storage/local')) as { content: string };
+      await content('backup,iso,vztmpl');
+      const { status, findings, results } = await doctor();
+      expect({ status, findings }).toEqual({
+        status: 2,
+        findings: ['problem api.datastore.pve1.local.snippets'],
+      });
+      const remedy = results.find(({ id }) => id === 'api.datastore.pve1.local.snippets')?.remedy;
+      await content(remedy?.match(/--content (\S+)$/)?.[1] ?? '');
+      expect(await doctor()).toMatchObject(WELL);
+      await content(before);
+    });
+
     test('behind a proxy that answers for it', async () => {
       await sandbox.control('fail', {
         method: 'GET',
