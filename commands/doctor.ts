@@ -1,9 +1,11 @@
 import type { Command } from 'commander';
-import pc from 'picocolors';
 import { examine, type Section } from '../doctor/doctor';
 import type { Result } from '../doctor/result';
+import { coloursOf } from './colours';
 import { type FleetOptions, fleetFile, withFleet } from './fleet-option';
 import { progress } from './progress';
+
+const pc = coloursOf(process.stdout);
 
 const HELP = `
 Looks at the programs, fleet.yaml, the credentials, the API and what the token may do there, the nodes, datastores,

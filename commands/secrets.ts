@@ -1,7 +1,6 @@
 import { existsSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import type { Command } from 'commander';
-import pc from 'picocolors';
 import { EXIT_CODES, type Finding, statusOf } from '../drift/report';
 import { rulesFindings, withoutEchoes } from '../drift/rules';
 import { findingsOfSecrets } from '../drift/secrets';
@@ -10,8 +9,11 @@ import { show } from '../fleet/problem';
 import { readersOf, readSecrets, type Secret, type Secrets, type SecretsOptions } from '../sops/secrets';
 import { needsSync, refusal, type Synced, syncSecrets } from '../sops/sync';
 import { readStates, type StateReading } from '../terraform/state';
+import { coloursOf } from './colours';
 import { CommandError, type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
 import { progress } from './progress';
+
+const pc = coloursOf(process.stdout);
 
 const CHECK_HELP = `
 Looks through the hosts' folders of secrets, the shared ones, and every other sops file of the repository that a rule

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
-import pc from 'picocolors';
 import { checkHostName, type HostEntry, HostEntryError } from '../sops/entry';
 import { applyHost, type Edit, leaveFolder, removeHost } from '../sops/rules';
 import { TextFileError, updateTextFile } from '../sops/text-file';
 import { SopsRulesError } from '../sops/yaml-text';
+import { coloursOf } from './colours';
 
 /** What `hostkey sops apply` and `remove` do, once the command line is read. */
 export interface Request {
@@ -133,7 +133,7 @@ function report(request: Request, host: string, result: Edit<string | undefined>
 /** Tells people what to look at in the root `.sops.yaml`. */
 export function printWarnings(warnings: Edit<unknown>['warnings']): void {
   for (const { line, message } of warnings) {
-    const head = pc.createColors(process.stderr.isTTY === true).yellow('warning:');
+    const head = coloursOf(process.stderr).yellow('warning:');
     process.stderr.write(`${head} ${FILE}:${line}: ${message}\n`);
   }
 }
@@ -157,6 +157,6 @@ export function reportError({ json }: Pick<Request, 'json'>, error: Error): void
     process.stdout.write(`${JSON.stringify({ error: { name, message, ...place } })}\n`);
     return;
   }
-  const head = pc.createColors(process.stderr.isTTY === true).red('error:');
+  const head = coloursOf(process.stderr).red('error:');
   process.stderr.write(`${head} ${error.message}\n`);
 }
