@@ -51,8 +51,13 @@ function explain({ ssh: { address, port }, name }: Host, why: Silence): { messag
       };
     case 'timeout':
       return {
-        message: `${where} doesn't answer in time: it is off, a firewall drops what is sent, or it hangs`,
+        message: `${where} doesn't answer in time: it is off, or a firewall drops what is sent`,
         remedy: `is it running? Else wait for it: ${wait}`,
+      };
+    case 'mute':
+      return {
+        message: `${where} accepts the connection and says nothing: sshd hangs, or something else listens`,
+        remedy: `wait for it: ${wait}; else look at the guest: journalctl -u ssh (or sshd)`,
       };
     case 'unreachable':
       return {
@@ -66,8 +71,13 @@ function explain({ ssh: { address, port }, name }: Host, why: Silence): { messag
       };
     case 'not-ssh':
       return {
-        message: `something answers at ${where}, and serves no host key`,
+        message: `what answers at ${where} is no SSH server, or one that hangs up`,
         remedy: `is this the right port? Else look at the guest: journalctl -u ssh (or sshd)`,
+      };
+    case 'no-key':
+      return {
+        message: `an SSH server answers at ${where}, and serves no ed25519, ECDSA or RSA host key`,
+        remedy: `look at the guest: journalctl -u ssh (or sshd)`,
       };
   }
 }

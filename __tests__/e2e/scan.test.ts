@@ -1,12 +1,13 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { liveFindings } from '../../drift/live';
 import type { Host } from '../../fleet/fleet';
 import { ageRecipientOf } from '../../keys/age-recipient';
 import { parseSshPublicKey } from '../../keys/ssh-public-key';
+import { scanServers } from '../../live/scan';
 import { verifyHosts } from '../../live/verify';
 import { waitFor } from '../../sandbox/processes';
 import { ensurePrivilegeSeparationDir, findSshd } from '../../sandbox/sshd';
@@ -35,17 +36,10 @@ describe('what sshd serves, against what the state says', () => {
   };
 
   async function sshd(port: number, ...keys: string[]): Promise<void> {
-    ensurePrivilegeSeparationDir();
-    const config = path.join(folder, `sshd-${port}`);
-    const lines = [
-      `ListenAddress ${ADDRESS}:${port}`,
-      'PidFile none',
-      'UsePAM no',
-      ...keys.map((key) => `HostKey ${path.join(folder, key)}`),
-    ];
-    writeFileSync(config, `${lines.join('\n')}\n`);
-    const child = spawn(findSshd(), ['-D', '-f', config], { stdio: 'ignore' });
-    children.push(child);
+    await startSshd(
+      port,
+      keys.map((key) => `HostKey ${path.join(folder, key)}`),
+    );
     const answers = () => {
       try {
         return (
@@ -61,14 +55,44 @@ describe('what sshd serves, against what the state says', () => {
     expect(await waitFor(answers, 10, 100)).toBeDefined();
   }
 
-  const listen = (port: number, greeting: string | undefined): Promise<void> =>
+  async function startSshd(port: number, settings: readonly string[]): Promise<void> {
+    ensurePrivilegeSeparationDir();
+    const config = path.join(folder, `sshd-${port}`);
+    const lines = [`ListenAddress ${ADDRESS}:${port}`, 'PidFile none', 'UsePAM no', ...settings];
+    writeFileSync(config, `${lines.join('\n')}\n`);
+    children.push(spawn(findSshd(), ['-D', '-f', config], { stdio: 'ignore' }));
+    const listens = () =>
+      new Promise<true | undefined>((done) => {
+        const socket = connect(port, ADDRESS, () => done(true));
+        socket.on('connect', () => socket.destroy()).on('error', () => done(undefined));
+      });
+    expect(await waitFor(listens, 10, 100)).toBe(true);
+  }
+
+  const serve = (port: number, greet: (socket: Socket) => void): Promise<void> =>
     new Promise((done) => {
       const server = createServer((socket) => {
         socket.on('error', () => undefined);
-        if (greeting !== undefined) socket.end(greeting);
+        greet(socket);
       });
       servers.push(server.listen(port, ADDRESS, done));
     });
+
+  /** A port that drops who calls, as a firewall does: its queue is full, and nobody is taken out of it. */
+  const full = async (port: number): Promise<void> => {
+    const script = `import socket, time
+s = socket.create_server(('${ADDRESS}', ${port}), backlog=0)
+calls = [socket.socket() for _ in range(4)]
+for c in calls:
+    c.setblocking(False)
+    c.connect_ex(('${ADDRESS}', ${port}))
+time.sleep(0.5)
+print('full', flush=True)
+time.sleep(600)`;
+    const child = spawn('python3', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    children.push(child);
+    await new Promise((done) => child.stdout.once('data', done));
+  };
 
   const host = (more: object): Host => {
     const [found] = fleetWith({ a: { vmId: 283, ...more } }).hosts;
@@ -87,9 +111,11 @@ describe('what sshd serves, against what the state says', () => {
     await sshd(2202, 'other');
     await sshd(2203, 'declared', 'rsa');
     await sshd(2204, 'rsa');
-    await listen(2205, undefined);
-    await listen(2206, 'HTTP/1.1 400 Bad Request\r\n\r\n');
-    await listen(2207, '');
+    await serve(2205, () => undefined);
+    await serve(2206, (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+    await serve(2207, (socket) => socket.end());
+    await startSshd(2210, [`HostKey ${path.join(folder, 'rsa')}`, 'HostKeyAlgorithms ssh-ed25519']);
+    await full(2211);
   });
 
   const verify = async (port: number, more: object = {}, state: StateReading = deployed) => {
@@ -117,9 +143,11 @@ describe('what sshd serves, against what the state says', () => {
 
   test.each([
     ['a port that refuses', 2208, {}, 'refuses the connection'],
-    ['a port that says nothing', 2205, {}, "doesn't answer in time"],
-    ['a web server', 2206, {}, 'serves no host key'],
-    ['a server that hangs up', 2207, {}, 'serves no host key'],
+    ['a port that drops who calls', 2211, {}, "doesn't answer in time"],
+    ['a port that says nothing', 2205, {}, 'says nothing'],
+    ['a web server', 2206, {}, 'is no SSH server'],
+    ['a server that hangs up', 2207, {}, 'or one that hangs up'],
+    ['an SSH server without a usable key', 2210, {}, 'serves no ed25519, ECDSA or RSA host key'],
     ['a name that is none', 22, { ssh: { address: 'no-such-host.invalid' } }, 'leads nowhere'],
   ])('%s could not be told, and is not taken for another key', async (_what, port, more, message) => {
     const { verdict, kinds } = await verify(port, more);
@@ -149,5 +177,51 @@ describe('what sshd serves, against what the state says', () => {
     await new Promise((done) => setTimeout(done, 1500));
     await sshd(2209, 'declared');
     expect((await started).get('a')).toMatchObject({ status: 'same' });
+  });
+
+  test('a host that is waited for does not keep others waiting', async () => {
+    const server = (port: number) => ({ address: ADDRESS, port });
+    let answered = 0;
+    const scans = await scanServers(
+      new Map([
+        ['late', server(2212)],
+        ['up', server(2201)],
+      ]),
+      {
+        timeoutSeconds: 1,
+        waitSeconds: 20,
+        concurrency: 1,
+        // The first comes up once the second has been asked.
+        onScan: () => {
+          if (++answered === 1) void sshd(2212, 'declared');
+        },
+      },
+    );
+    expect([...scans.values()].map(({ status }) => status)).toEqual(['answered', 'answered']);
+  });
+
+  test('a lost connection for the one key that counts is no other key', async () => {
+    let lost = 0;
+    await serve(2213, (socket) => {
+      const upstream = connect(2203, ADDRESS);
+      socket.on('data', (bytes) => {
+        // What the client accepts as a host key stands in clear in its first packet (RFC 4253 section 7.1).
+        if (bytes.includes('ssh-ed25519') && !bytes.includes('rsa-sha2') && lost++ === 0) socket.destroy();
+        else upstream.write(bytes);
+      });
+      upstream.on('error', () => undefined).pipe(socket);
+      socket.on('close', () => upstream.destroy());
+    });
+    expect((await verify(2213)).verdict.status).toBe('extra');
+    expect(lost).toBeGreaterThan(1);
+  });
+
+  test('a host that says nothing is given up in about the time that one may take', async () => {
+    const begun = Date.now();
+    const silent = new Map([['mute', { address: ADDRESS, port: 2205 }]]);
+    expect(await scanServers(silent, { timeoutSeconds: 4 })).toEqual(
+      new Map([['mute', { status: 'silent', why: 'mute' }]]),
+    );
+    expect(Date.now() - begun).toBeLessThan(7500);
   });
 });
