@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import type { Command } from 'commander';
@@ -8,14 +8,15 @@ import { withKnownHosts } from '../keys/known-hosts-file';
 import { formatSshPublicKey } from '../keys/ssh-public-key';
 import { updateTextFile } from '../sops/text-file';
 import { readStates, type StateReading } from '../terraform/state';
-import { type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
+import { CommandError, type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
+import { told } from './told';
 
 const HELP = `
 The keys come from the states, so nobody ever has to answer "yes" to a fingerprint. Each host is known by its name, its
 aliases, its addresses and hosts.<name>.ssh of fleet.yaml.
 
 With --write a file is brought up to date: other keys for these names go, in hashed lines, too, and everything else
-keeps its bytes. Then ssh needs no question asked:
+keeps its bytes. FILE comes right behind --write, so name hosts before it. Then ssh needs no question asked:
 
   hostkey known-hosts --write known_hosts
   ssh -o UserKnownHostsFile=known_hosts -o StrictHostKeyChecking=yes mqtt-01
@@ -43,23 +44,35 @@ export function addKnownHostsCommand(program: Command): void {
 async function run(names: readonly string[], options: Options): Promise<void> {
   const fleet = loadFleetFor(options);
   const hosts = hostsNamed(fleet, names);
+  const file = fileToWrite(fleet, options);
   const states = await readStates(fleet, hosts);
   const wanted = hosts.flatMap((host) => wantedOf(host, states.get(host.name)));
   const hash = options.hash ?? false;
   const missing = tellMissing(fleet, hosts, states, names.length > 0);
   if (missing) process.exitCode = 1;
-  if (options.write === undefined) {
+  if (file === undefined) {
     const { text } = withKnownHosts('', wanted, hash);
     const lines = text.split('\n').filter((line) => line !== '');
     process.stdout.write(options.json ? `${JSON.stringify({ lines }, null, 2)}\n` : text);
     return;
   }
-  const file = options.write === true ? path.join(homedir(), '.ssh', 'known_hosts') : options.write;
   mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-  const { changed } = await updateTextFile(file, (text = '') => withKnownHosts(text, wanted, hash));
+  const { changed } = await updateTextFile(file, (text = '') => withKnownHosts(text, wanted, hash), {
+    shared: true,
+  });
   const what = changed ? `${file}: ${wanted.length} hosts brought up to date` : `${file}: nothing to change`;
   process.stdout.write(
     options.json ? `${JSON.stringify({ file, changed, hosts: wanted.length })}\n` : `${what}\n`,
+  );
+}
+
+/** @throws CommandError where `--write` took a host for its file. */
+function fileToWrite(fleet: Fleet, { write }: Options): string | undefined {
+  if (write === true) return path.join(homedir(), '.ssh', 'known_hosts');
+  if (write === undefined || existsSync(write) || fleet.hosts.every(({ name }) => name !== write))
+    return write;
+  throw new CommandError(
+    `--write ${write} would make a file of that name, and ${write} is a host; write: hostkey known-hosts ${write} --write (or --write ./${write} for the file)`,
   );
 }
 
@@ -83,7 +96,7 @@ function tellMissing(
     failed ||= named || reading.status === 'unreadable';
     const why =
       reading.status === 'unreadable'
-        ? `${reading.message}; ${reading.remedy}`
+        ? told(reading)
         : `not deployed, so it has no key yet; npx cdktf deploy ${name}`;
     process.stderr.write(`hostkey: ${name} of ${file} left out: ${why}\n`);
   }

@@ -4,6 +4,7 @@ import { lastVerified } from '../live/verified';
 import { readStates } from '../terraform/state';
 import { columns } from './columns';
 import { type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
+import { told } from './told';
 
 const HELP = `
 Nothing is asked of Proxmox or of the hosts: this is what fleet.yaml and the states say. KEY AGE counts from when the
@@ -33,9 +34,12 @@ async function run(names: readonly string[], options: Options): Promise<void> {
   const verified = lastVerified(fleet);
   const rows = hosts.map((host) => {
     const reading = states.get(host.name) ?? { status: 'absent' };
-    const common = { host: host.name, vmId: host.vmId, node: host.node, address: host.ssh.address };
-    if (reading.status === 'unreadable')
-      return { ...common, state: reading.status, message: reading.message };
+    const { name, vmId, node, ssh } = host;
+    const common = { host: name, vmId, node, address: ssh.address, port: ssh.port };
+    if (reading.status === 'unreadable') {
+      const { message, remedy } = reading;
+      return { ...common, state: reading.status, message, remedy };
+    }
     if (reading.status === 'absent') return { ...common, state: reading.status };
     const { key, recipient, keyMadeAt } = reading.state;
     const print = fingerprint(key);
@@ -69,7 +73,7 @@ async function run(names: readonly string[], options: Options): Promise<void> {
   ]);
   process.stdout.write(columns([header, ...cells]));
   for (const row of rows) {
-    if ('message' in row) process.stderr.write(`hostkey: ${row.host}: ${row.message}\n`);
+    if ('message' in row) process.stderr.write(`hostkey: ${row.host}: ${told(row)}\n`);
   }
 }
 

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { told } from './told';
 
 /**
  * The `hostkey` program. A command is a file beside this one: a function that adds it to the program.
@@ -51,7 +52,7 @@ async function main(args: readonly string[]): Promise<number> {
     return Number(process.exitCode ?? 0);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_ERROR;
-    process.stderr.write(`hostkey: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`hostkey: ${error instanceof Error ? told(error) : String(error)}\n`);
     return 1;
   }
 }

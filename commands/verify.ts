@@ -56,7 +56,7 @@ async function run(names: readonly string[], options: Options): Promise<void> {
       onScan: () => say(`scanned ${++scanned} of ${hosts.length} hosts`),
     });
     done();
-    const warning = rememberVerified(fleet, verdicts);
+    const warning = await rememberVerified(fleet, verdicts);
     if (warning !== undefined) process.stderr.write(`hostkey: ${warning}\n`);
     print(hosts, verdicts, options.json ?? false);
     process.exitCode = exitCode([...verdicts.values()]);

@@ -5,8 +5,8 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
  * keys that they should have, and all that is others' keeps its bytes.
  */
 
-/** The lines that some names should have. */
-export interface Wanted {
+/** What some names have, or should have. */
+export interface KnownHost {
   /** Names as the file spells them: `name`, or `[name]:port` for another port than 22. */
   readonly names: readonly string[];
   /** `TYPE BASE64` of the one key. */
@@ -25,13 +25,18 @@ export interface KnownHostsEdit {
  *
  * @param hash Whether new lines hide their names, as `HashKnownHosts yes` does; each name then has its own line.
  */
-export function withKnownHosts(text: string, wanted: readonly Wanted[], hash = false): KnownHostsEdit {
-  const keyOf = new Map(wanted.flatMap(({ names, key }) => names.map((name) => [name, key] as const)));
+export function withKnownHosts(text: string, wanted: readonly KnownHost[], hash = false): KnownHostsEdit {
+  const keyOf = keysByName(wanted);
   const missing = new Set(keyOf.keys());
-  const lines = text.split(/(?<=\n)/).map((line) => withoutWrong(line, keyOf, missing));
-  const kept = lines.join('');
+  const kept = withoutNames(text, (name, key) => {
+    const ours = nameIn(name, keyOf);
+    if (ours === undefined) return false;
+    if (keyOf.get(ours) !== key) return true;
+    missing.delete(ours);
+    return false;
+  });
   const added = wanted.flatMap(({ names, key }) => {
-    const lacking = [...new Set(names)].filter((name) => missing.has(name));
+    const lacking = [...new Set(names)].filter((name) => missing.has(name.toLowerCase()));
     if (lacking.length === 0) return [];
     return hash ? lacking.map((name) => `${hashedName(name)} ${key}\n`) : [`${lacking.join(',')} ${key}\n`];
   });
@@ -40,32 +45,45 @@ export function withKnownHosts(text: string, wanted: readonly Wanted[], hash = f
   return { text: after, changed: after !== text };
 }
 
-/** The line without the names that it gives a wrong key; empty where none is left. Ticks off what it says rightly. */
-function withoutWrong(line: string, keyOf: ReadonlyMap<string, string>, missing: Set<string>): string {
-  // A marker or a comment, or an option of somebody's: not a plain line `NAMES TYPE BASE64 [COMMENT]`.
-  const [, indent = '', field = '', gap = '', type = '', base64 = ''] =
-    line.match(/^([ \t]*)([^@#\s]\S*)([ \t]+)(\S+)[ \t]+(\S+)/) ?? [];
-  if (base64 === '') return line;
-  const key = `${type} ${base64}`;
-  const isWrong = (name: string): boolean => {
+/** Takes away what `withKnownHosts` gave: these names where they have these keys. Another key is somebody else's. */
+export function withoutKnownHosts(text: string, unwanted: readonly KnownHost[]): KnownHostsEdit {
+  const keyOf = keysByName(unwanted);
+  const after = withoutNames(text, (name, key) => {
     const ours = nameIn(name, keyOf);
-    if (ours === undefined) return false;
-    if (keyOf.get(ours) === key) {
-      missing.delete(ours);
-      return false;
-    }
-    return true;
-  };
-  const names = field.split(',');
-  const right = names.filter((name) => !isWrong(name));
-  if (right.length === names.length) return line;
-  if (right.length === 0 || right.every((name) => name.startsWith('!'))) return '';
-  return `${indent}${right.join(',')}${gap}${line.slice(indent.length + field.length + gap.length)}`;
+    return ours !== undefined && keyOf.get(ours) === key;
+  });
+  return { text: after, changed: after !== text };
+}
+
+/** Names are compared in lower case, as ssh does (match_pattern_list and host_hash of openssh-portable). */
+function keysByName(hosts: readonly KnownHost[]): ReadonlyMap<string, string> {
+  return new Map(hosts.flatMap(({ names, key }) => names.map((name) => [name.toLowerCase(), key] as const)));
+}
+
+/** The text without the names that `isOut` picks, and without the lines that have no other. */
+function withoutNames(text: string, isOut: (name: string, key: string) => boolean): string {
+  return text
+    .split(/(?<=\n)/)
+    .map((line) => {
+      // A marker or a comment, or an option of somebody's: not a plain line `NAMES TYPE BASE64 [COMMENT]`.
+      const [, indent = '', field = '', gap = '', type = '', base64 = ''] =
+        line.match(/^([ \t]*)([^@#\s]\S*)([ \t]+)(\S+)[ \t]+(\S+)/) ?? [];
+      if (base64 === '') return line;
+      const names = field.split(',');
+      const left = names.filter((name) => !isOut(name, `${type} ${base64}`));
+      if (left.length === names.length) return line;
+      if (left.every((name) => name.startsWith('!'))) return '';
+      return `${indent}${left.join(',')}${gap}${line.slice(indent.length + field.length + gap.length)}`;
+    })
+    .join('');
 }
 
 /** Which of our names a written one is: the same, or its hash. A pattern is nobody's name. */
 function nameIn(written: string, keyOf: ReadonlyMap<string, string>): string | undefined {
-  if (!written.startsWith('|')) return keyOf.has(written) ? written : undefined;
+  if (!written.startsWith('|')) {
+    const name = written.toLowerCase();
+    return keyOf.has(name) ? name : undefined;
+  }
   const [, version, salt = '', digest = ''] = written.split('|');
   if (version !== '1') return undefined;
   const expected = Buffer.from(digest, 'base64');
@@ -81,5 +99,5 @@ const hmac = (name: string, salt: Buffer): Buffer => createHmac('sha1', salt).up
 /** A name as `HashKnownHosts` writes it: `|1|SALT|HMAC-SHA1` (openssh-portable, hostfile.c). */
 export function hashedName(name: string): string {
   const salt = randomBytes(20);
-  return `|1|${salt.toString('base64')}|${hmac(name, salt).toString('base64')}`;
+  return `|1|${salt.toString('base64')}|${hmac(name.toLowerCase(), salt).toString('base64')}`;
 }

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
-import { sync as writeFileAtomic } from 'write-file-atomic';
 import { z } from 'zod';
 import type { Fleet } from '../fleet/fleet';
 import { fingerprint } from '../keys/ssh-public-key';
+import { updateTextFile } from '../sops/text-file';
 import type { Verdict } from './compare';
 
 /** When each host was last seen to serve its key: host → that key's fingerprint, and the time in ISO 8601. */
@@ -17,7 +17,9 @@ type Verified = z.infer<typeof record>;
  * person saw is no business of git's.
  */
 function fileOf({ root, file }: Fleet): string {
-  const home = process.env.XDG_STATE_HOME || path.join(homedir(), '.local', 'state');
+  const { XDG_STATE_HOME: set = '' } = process.env;
+  // That specification has relative paths ignored; one would lead into the repository.
+  const home = path.isAbsolute(set) ? set : path.join(homedir(), '.local', 'state');
   const id = createHash('sha256')
     .update(path.resolve(root, path.basename(file)))
     .digest('hex')
@@ -28,7 +30,15 @@ function fileOf({ root, file }: Fleet): string {
 /** When each host was last seen to serve its key. Notes that can't be read are no notes. */
 export function lastVerified(fleet: Fleet): Verified {
   try {
-    return record.parse(JSON.parse(readFileSync(fileOf(fleet), 'utf8')));
+    return parse(readFileSync(fileOf(fleet), 'utf8'));
+  } catch {
+    return {};
+  }
+}
+
+function parse(text: string): Verified {
+  try {
+    return record.parse(JSON.parse(text));
   } catch {
     return {};
   }
@@ -39,18 +49,26 @@ export function lastVerified(fleet: Fleet): Verified {
  *
  * @returns what went wrong, where the note can't be written: that is no reason to fail.
  */
-export function rememberVerified(fleet: Fleet, verdicts: ReadonlyMap<string, Verdict>): string | undefined {
+export async function rememberVerified(
+  fleet: Fleet,
+  verdicts: ReadonlyMap<string, Verdict>,
+): Promise<string | undefined> {
   const at = new Date().toISOString();
   const seen = [...verdicts].flatMap(([host, verdict]) =>
     verdict.status === 'same' ? [[host, { fingerprint: fingerprint(verdict.key), at }] as const] : [],
   );
   if (seen.length === 0) return undefined;
-  const file = fileOf(fleet);
   try {
+    const file = fileOf(fleet);
     mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-    writeFileAtomic(
+    await updateTextFile(
       file,
-      `${JSON.stringify({ ...lastVerified(fleet), ...Object.fromEntries(seen) }, null, 2)}\n`,
+      (text = '{}') => ({
+        text: `${JSON.stringify({ ...parse(text), ...Object.fromEntries(seen) }, null, 2)}\n`,
+        changed: true,
+      }),
+      // Nobody waits long for a note.
+      { patience: 15_000 },
     );
     return undefined;
   } catch (error) {

@@ -3,10 +3,11 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { knownHostsLine } from '../keys/known-hosts';
+import { parseSshPublicKey } from '../keys/ssh-public-key';
 import { envFile } from './env-file';
 import type { Variant } from './guests/images';
 import type { GuestSetup } from './guests/setup';
-import { withHost } from './known-hosts';
 import type { Layout } from './layout';
 import { TETHER } from './processes';
 import permissions from './pve/permissions.json';
@@ -107,12 +108,9 @@ function makeSshKeys(paths: Layout, where: Addresses): void {
     ]);
   }
   writeFileSync(join(paths.ssh, 'authorized_keys'), readFileSync(`${paths.clientKey}.pub`), { mode: 0o600 });
-  const known = withHost(
-    '',
-    { ...where, port: where.sshPort },
-    readFileSync(join(paths.ssh, 'host.pub'), 'utf8'),
-  );
-  writeFileSync(join(paths.ssh, 'known_hosts'), known, { mode: 0o600 });
+  const key = parseSshPublicKey(readFileSync(join(paths.ssh, 'host.pub'), 'utf8'));
+  const known = knownHostsLine([where.address], key, where.sshPort);
+  writeFileSync(join(paths.ssh, 'known_hosts'), `${known}\n`, { mode: 0o600 });
 }
 
 /** `GuestSettings` in pve/guests.py. */

@@ -168,7 +168,7 @@ async function bringUp(paths: Layout, where: Addresses, options: SandboxOptions)
   const current = readRecord(paths);
   if (isUp(current)) {
     assertSame(current, where);
-    trustNode(paths, current);
+    await trustNode(paths, current);
     return handle(paths, current, true);
   }
   await halt(paths);
@@ -180,7 +180,7 @@ async function bringUp(paths: Layout, where: Addresses, options: SandboxOptions)
   say(`Starting the API on ${record.endpoint} and sshd on ${record.address}:${record.sshPort}`);
   await launch(paths, record, python, options.detached ?? false);
   // Only now: until it's up, the address may be another sandbox's.
-  trustNode(paths, record);
+  await trustNode(paths, record);
   return handle(paths, record, false);
 }
 
@@ -200,9 +200,9 @@ function nodeKey(paths: Layout): string | undefined {
 }
 
 /** Puts the node's key where the provider looks for it. */
-function trustNode(paths: Layout, record: SandboxRecord): void {
+async function trustNode(paths: Layout, record: SandboxRecord): Promise<void> {
   const key = nodeKey(paths);
-  if (key) addKnownHost(record.home, hostOf(record), key);
+  if (key) await addKnownHost(record.home, hostOf(record), key);
 }
 
 async function launch(
@@ -242,7 +242,7 @@ async function halt(paths: Layout): Promise<void> {
   if (record.supervisor) await endProcess(record.supervisor);
   await sweep(record.id, paths.logs);
   const key = nodeKey(paths);
-  if (key) removeKnownHost(record.home, hostOf(record), key);
+  if (key) await removeKnownHost(record.home, hostOf(record), key);
 }
 
 async function endProcess(target: ProcessIdentity): Promise<void> {

@@ -24,6 +24,15 @@ export interface Waiting {
   readonly patience?: number;
 }
 
+export interface TextFileOptions extends Waiting {
+  /**
+   * Others write to the file, too, without a lock and in whatever encoding, as ssh does to known_hosts. Each byte is
+   * then a character (ISO 8859-1), what only adds is appended, as they do it, and a new file is its owner's alone.
+   * @default false
+   */
+  readonly shared?: boolean;
+}
+
 /** How often a file that somebody saves in an editor meanwhile is read again before we give up. */
 const ATTEMPTS = 20;
 const MAX_LINKS = 40;
@@ -33,18 +42,20 @@ const MAX_LINKS = 40;
  * everybody else, and a machine that loses power, sees the old file or the new one. A symlink stays one: what it
  * points to is edited. Where the edit says `undefined`, the file is removed.
  *
+ * Only what is added to a `shared` file isn't written by renaming: that would lose what somebody appends meanwhile.
+ *
  * @throws TextFileError for what the file system refuses, SopsRulesError for what is in the file.
  */
 export async function updateTextFile<Result extends TextEdit>(
   file: string,
   edit: (text: string | undefined) => Result,
-  waiting: Waiting = {},
+  options: TextFileOptions = {},
 ): Promise<Result> {
   try {
     const target = await followLinks(file);
-    const release = await acquire(target, waiting);
+    const release = await acquire(target, options);
     try {
-      return await rewrite(target, edit, release.held);
+      return await rewrite(target, edit, release.held, options.shared ?? false);
     } finally {
       await release();
     }
@@ -59,15 +70,20 @@ async function rewrite<Result extends TextEdit>(
   target: string,
   edit: (text: string | undefined) => Result,
   held: () => boolean,
+  shared: boolean,
 ): Promise<Result> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const old = await read(target);
-    const result = edit(old && decode(target, old));
+    const before = shared ? old?.toString('latin1') : old && decode(target, old);
+    const result = edit(before);
     if (!result.changed) return result;
     if (!held()) throw new TextFileError(`the lock of ${target} was lost; nothing was changed, run it again`);
     if (!same(old, await read(target))) continue;
     if (result.text === undefined) await fs.unlink(target);
-    else await writeFileAtomic(target, result.text);
+    else if (!shared) await writeFileAtomic(target, result.text);
+    else if (before !== undefined && result.text.startsWith(before))
+      await fs.appendFile(target, result.text.slice(before.length), 'latin1');
+    else await writeFileAtomic(target, result.text, { encoding: 'latin1', ...(old ? {} : { mode: 0o600 }) });
     return result;
   }
   throw new TextFileError(`${target} changes faster than it can be edited; nothing was changed`);

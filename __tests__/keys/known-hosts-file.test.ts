@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
-import { hashedName, withKnownHosts } from '../../keys/known-hosts-file';
+import { hashedName, withKnownHosts, withoutKnownHosts } from '../../keys/known-hosts-file';
 import { testKey } from './test-keys';
 
 const [ours, old, foreign] = [testKey().line, testKey().line, testKey().line];
@@ -32,6 +32,11 @@ describe('the host gets its key', () => {
       'beside patterns and other ports',
       `*.example.net ${old}\n[mqtt-01]:2222 ${old}\n!mqtt-01,m* ${old}\n`,
       '',
+    ],
+    [
+      'in place of an old one in capitals',
+      `MQTT-01,Gate ${old}\n`,
+      `Gate ${old}\nmqtt-01,192.0.2.83 ${ours}\n`,
     ],
     ['with CRLF', `x ${foreign}\r\nmqtt-01 ${old}\r\n`, `x ${foreign}\r\nmqtt-01,192.0.2.83 ${ours}\n`],
   ];
@@ -74,6 +79,17 @@ test("twice is once, and others' lines keep their bytes and order", () => {
   );
 });
 
+test('taking the keys away again gives back the text, and leaves another key for the names', () => {
+  fc.assert(
+    fc.property(fc.array(foreignLine), fc.boolean(), (lines, hash) => {
+      const text = lines.map((line) => `${line}\n`).join('');
+      expect(withoutKnownHosts(withKnownHosts(text, wanted, hash).text, wanted).text).toBe(text);
+    }),
+  );
+  const theirs = `mqtt-01 ${old}\n`;
+  expect(withoutKnownHosts(theirs, wanted)).toEqual({ text: theirs, changed: false });
+});
+
 test('OpenSSH finds exactly this key, hashed or not', () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'known-hosts-'));
   const file = path.join(folder, 'known_hosts');
@@ -81,7 +97,7 @@ test('OpenSSH finds exactly this key, hashed or not', () => {
     for (const hash of [false, true]) {
       const { text } = withKnownHosts(
         `gate,mqtt-01 ${old}\n${hashedName('192.0.2.83')} ${old}\n`,
-        [...wanted, { names: ['[web-01]:2222'], key: foreign }],
+        [...wanted, { names: ['[web-01]:2222', 'Web.Example.NET'], key: foreign }],
         hash,
       );
       writeFileSync(file, text);
@@ -91,7 +107,8 @@ test('OpenSSH finds exactly this key, hashed or not', () => {
           .filter((line) => line !== '' && !line.startsWith('#'))
           .map((line) => line.split(' ').slice(1, 3).join(' '));
       for (const name of ['mqtt-01', '192.0.2.83']) expect(find(name)).toEqual([ours]);
-      expect(find('[web-01]:2222')).toEqual([foreign]);
+      // ssh looks names up in lower case, whoever wrote them how.
+      for (const name of ['[web-01]:2222', 'web.example.net']) expect(find(name)).toEqual([foreign]);
       expect(find('gate')).toEqual([old]);
     }
   } finally {
