@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { homedir, userInfo } from 'node:os';
 import path from 'node:path';
 import type { Command } from 'commander';
 import type { Fleet, Host } from '../fleet/fleet';
@@ -68,12 +68,34 @@ async function run(names: readonly string[], options: Options): Promise<void> {
 
 /** @throws CommandError where `--write` took a host for its file. */
 function fileToWrite(fleet: Fleet, { write }: Options): string | undefined {
-  if (write === true) return path.join(homedir(), '.ssh', 'known_hosts');
+  if (write === true) return defaultFile();
   if (write === undefined || existsSync(write) || fleet.hosts.every(({ name }) => name !== write))
     return write;
   throw new CommandError(
     `--write ${write} would make a file of that name, and ${write} is a host; write: hostkey known-hosts ${write} --write (or --write ./${write} for the file)`,
   );
+}
+
+/** `~/.ssh/known_hosts`, as the shell means it. @throws CommandError where this user has no home. */
+function defaultFile(): string {
+  const ofHome = (home: () => string): string | undefined => {
+    try {
+      return path.isAbsolute(home()) ? path.join(home(), '.ssh', 'known_hosts') : undefined;
+    } catch {
+      return undefined; // a user that nobody knows, as in some containers
+    }
+  };
+  const file = ofHome(homedir);
+  if (file === undefined)
+    throw new CommandError('this user has no home folder (HOME); name the file: --write FILE');
+  // ssh doesn't ask HOME (openssh-portable, tilde_expand_filename).
+  const ofSsh = ofHome(() => userInfo().homedir);
+  if (ofSsh !== undefined && ofSsh !== file) {
+    process.stderr.write(
+      `hostkey: warning: HOME leads to ${file}, and ssh reads ${ofSsh}; if that is meant: --write ${ofSsh}\n`,
+    );
+  }
+  return file;
 }
 
 function wantedOf(host: Host, reading: StateReading | undefined) {

@@ -15,11 +15,14 @@ type Verified = z.infer<typeof record>;
 /**
  * This user's notes on a fleet, outside the repository (XDG Base Directory Specification, XDG_STATE_HOME): what one
  * person saw is no business of git's.
+ *
+ * @throws Error where this user has no home, as in some containers.
  */
 function fileOf({ root, file }: Fleet): string {
   const { XDG_STATE_HOME: set = '' } = process.env;
   // That specification has relative paths ignored; one would lead into the repository.
   const home = path.isAbsolute(set) ? set : path.join(homedir(), '.local', 'state');
+  if (!path.isAbsolute(home)) throw new Error('HOME is empty');
   const id = createHash('sha256')
     .update(path.resolve(root, path.basename(file)))
     .digest('hex')

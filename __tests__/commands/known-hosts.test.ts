@@ -10,7 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
 import { testKey } from '../keys/test-keys';
 
@@ -42,8 +42,10 @@ hosts:
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-function hostkey(...args: string[]) {
-  const env = { ...process.env, HOME: folder };
+const hostkey = (...args: string[]) => hostkeyAt(folder, ...args);
+
+function hostkeyAt(home: string, ...args: string[]) {
+  const env = { ...process.env, HOME: home };
   const { status, stdout, stderr } = spawnSync(PROGRAM, ['known-hosts', ...args], {
     cwd: folder,
     env,
@@ -70,7 +72,12 @@ test('prints the lines of all that are deployed; who was named and is not deploy
 
 test('goes into ~/.ssh/known_hosts, for this user alone, once', () => {
   const known = path.join(folder, '.ssh', 'known_hosts');
-  expect(hostkey('--write').stdout).toBe(`${known}: 3 hosts brought up to date\n`);
+  const first = hostkey('--write');
+  expect(first.stdout).toBe(`${known}: 3 hosts brought up to date\n`);
+  // ssh itself does not ask HOME where that is.
+  expect(first.stderr).toContain(
+    `warning: HOME leads to ${known}, and ssh reads ${userInfo().homedir}/.ssh/known_hosts;`,
+  );
   expect(readFileSync(known, 'utf8')).toBe(Object.values(lineOf).join(''));
   expect([path.dirname(known), known].map((name) => statSync(name).mode & 0o777)).toEqual([0o700, 0o600]);
   const { mtimeMs } = statSync(known);
@@ -137,4 +144,14 @@ test('a host that --write would take for its file is asked about', () => {
   });
   expect(() => statSync(path.join(folder, 'mqtt-01'))).toThrow('ENOENT');
   expect(hostkey('--write', './mqtt-01').status).toBe(0);
+});
+
+// Node knows no home for a HOME of this length, nor for a user without a line in passwd, as containers run them.
+test.each(['', `/${'x'.repeat(5000)}`])('without a home the file has to be named', (home) => {
+  expect(hostkeyAt(home, '--write')).toEqual({
+    status: 1,
+    stdout: '',
+    stderr: 'hostkey: this user has no home folder (HOME); name the file: --write FILE\n',
+  });
+  expect(hostkeyAt(home, '--write', 'known').status).toBe(0);
 });

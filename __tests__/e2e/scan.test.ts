@@ -1,18 +1,14 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { liveFindings } from '../../drift/live';
 import type { Host } from '../../fleet/fleet';
 import { ageRecipientOf } from '../../keys/age-recipient';
 import { parseSshPublicKey } from '../../keys/ssh-public-key';
 import { scanServers } from '../../live/scan';
 import { verifyHosts } from '../../live/verify';
-import { waitFor } from '../../sandbox/processes';
-import { ensurePrivilegeSeparationDir, findSshd } from '../../sandbox/sshd';
 import type { StateReading } from '../../terraform/state';
 import { fleetWith } from '../drift/hosts';
+import { Servers } from './servers';
 
 jest.setTimeout(60_000);
 
@@ -20,79 +16,9 @@ jest.setTimeout(60_000);
 const ADDRESS = '127.93.0.1';
 
 describe('what sshd serves, against what the state says', () => {
-  const folder = mkdtempSync(path.join(tmpdir(), 'hostkey-scan-'));
-  const children: ChildProcess[] = [];
-  const servers: Server[] = [];
+  const servers = new Servers(ADDRESS);
 
-  afterAll(() => {
-    for (const child of children) child.kill();
-    for (const server of servers) server.close();
-    rmSync(folder, { recursive: true });
-  });
-
-  const makeKey = (name: string, type: string): string => {
-    execFileSync('ssh-keygen', ['-q', '-t', type, '-N', '', '-C', '', '-f', path.join(folder, name)]);
-    return readFileSync(path.join(folder, `${name}.pub`), 'utf8').trim();
-  };
-
-  async function sshd(port: number, ...keys: string[]): Promise<void> {
-    await startSshd(
-      port,
-      keys.map((key) => `HostKey ${path.join(folder, key)}`),
-    );
-    const answers = () => {
-      try {
-        return (
-          execFileSync('ssh-keyscan', ['-p', String(port), ADDRESS], {
-            encoding: 'utf8',
-            stdio: ['ignore', 'pipe', 'ignore'],
-          }) || undefined
-        );
-      } catch {
-        return undefined;
-      }
-    };
-    expect(await waitFor(answers, 10, 100)).toBeDefined();
-  }
-
-  async function startSshd(port: number, settings: readonly string[]): Promise<void> {
-    ensurePrivilegeSeparationDir();
-    const config = path.join(folder, `sshd-${port}`);
-    const lines = [`ListenAddress ${ADDRESS}:${port}`, 'PidFile none', 'UsePAM no', ...settings];
-    writeFileSync(config, `${lines.join('\n')}\n`);
-    children.push(spawn(findSshd(), ['-D', '-f', config], { stdio: 'ignore' }));
-    const listens = () =>
-      new Promise<true | undefined>((done) => {
-        const socket = connect(port, ADDRESS, () => done(true));
-        socket.on('connect', () => socket.destroy()).on('error', () => done(undefined));
-      });
-    expect(await waitFor(listens, 10, 100)).toBe(true);
-  }
-
-  const serve = (port: number, greet: (socket: Socket) => void): Promise<void> =>
-    new Promise((done) => {
-      const server = createServer((socket) => {
-        socket.on('error', () => undefined);
-        greet(socket);
-      });
-      servers.push(server.listen(port, ADDRESS, done));
-    });
-
-  /** A port that drops who calls, as a firewall does: its queue is full, and nobody is taken out of it. */
-  const full = async (port: number): Promise<void> => {
-    const script = `import socket, time
-s = socket.create_server(('${ADDRESS}', ${port}), backlog=0)
-calls = [socket.socket() for _ in range(4)]
-for c in calls:
-    c.setblocking(False)
-    c.connect_ex(('${ADDRESS}', ${port}))
-time.sleep(0.5)
-print('full', flush=True)
-time.sleep(600)`;
-    const child = spawn('python3', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'] });
-    children.push(child);
-    await new Promise((done) => child.stdout.once('data', done));
-  };
+  afterAll(() => servers.stop());
 
   const host = (more: object): Host => {
     const [found] = fleetWith({ a: { vmId: 283, ...more } }).hosts;
@@ -103,19 +29,19 @@ time.sleep(600)`;
   let deployed: StateReading;
 
   beforeAll(async () => {
-    const key = parseSshPublicKey(makeKey('declared', 'ed25519'));
+    const key = parseSshPublicKey(servers.makeKey('declared', 'ed25519'));
     deployed = { status: 'deployed', state: { key, recipient: ageRecipientOf(key) } };
-    makeKey('other', 'ed25519');
-    makeKey('rsa', 'rsa');
-    await sshd(2201, 'declared');
-    await sshd(2202, 'other');
-    await sshd(2203, 'declared', 'rsa');
-    await sshd(2204, 'rsa');
-    await serve(2205, () => undefined);
-    await serve(2206, (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
-    await serve(2207, (socket) => socket.end());
-    await startSshd(2210, [`HostKey ${path.join(folder, 'rsa')}`, 'HostKeyAlgorithms ssh-ed25519']);
-    await full(2211);
+    servers.makeKey('other', 'ed25519');
+    servers.makeKey('rsa', 'rsa');
+    await servers.sshd(2201, ['declared']);
+    await servers.sshd(2202, ['other']);
+    await servers.sshd(2203, ['declared', 'rsa']);
+    await servers.sshd(2204, ['rsa']);
+    await servers.serve(2205, () => undefined);
+    await servers.serve(2206, (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+    await servers.serve(2207, (socket) => socket.end());
+    await servers.sshd(2210, ['rsa'], ['HostKeyAlgorithms ssh-ed25519']);
+    await servers.drop(2211);
   });
 
   const verify = async (port: number, more: object = {}, state: StateReading = deployed) => {
@@ -135,7 +61,7 @@ time.sleep(600)`;
   ])('%s', async (_what, port, more, status, kinds) => {
     const given =
       'hostKey' in more
-        ? { hostKey: { public: readFileSync(path.join(folder, 'declared.pub'), 'utf8').trim() } }
+        ? { hostKey: { public: readFileSync(servers.path('declared.pub'), 'utf8').trim() } }
         : more;
     const found = await verify(port, given);
     expect({ status: found.verdict.status, kinds: found.kinds }).toEqual({ status, kinds });
@@ -175,7 +101,7 @@ time.sleep(600)`;
       },
     );
     await new Promise((done) => setTimeout(done, 1500));
-    await sshd(2209, 'declared');
+    await servers.sshd(2209, ['declared']);
     expect((await started).get('a')).toMatchObject({ status: 'same' });
   });
 
@@ -193,7 +119,7 @@ time.sleep(600)`;
         concurrency: 1,
         // The first comes up once the second has been asked.
         onScan: () => {
-          if (++answered === 1) void sshd(2212, 'declared');
+          if (++answered === 1) void servers.sshd(2212, ['declared']);
         },
       },
     );
@@ -202,7 +128,7 @@ time.sleep(600)`;
 
   test('a lost connection for the one key that counts is no other key', async () => {
     let lost = 0;
-    await serve(2213, (socket) => {
+    await servers.serve(2213, (socket) => {
       const upstream = connect(2203, ADDRESS);
       socket.on('data', (bytes) => {
         // What the client accepts as a host key stands in clear in its first packet (RFC 4253 section 7.1).
