@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Host } from '../fleet/fleet';
 import { fingerprint } from '../keys/ssh-public-key';
-import { shownKey, type Verdict } from '../live/compare';
+import { remedyOf, shownKey, type Verdict } from '../live/compare';
 import { rememberVerified } from '../live/verified';
 import { verifyHosts } from '../live/verify';
 import { readStates } from '../terraform/state';
@@ -11,7 +11,8 @@ import { progress } from './progress';
 
 const HELP = `
 Each host is scanned once (ssh-keyscan, at its address or at hosts.<name>.ssh of fleet.yaml), and what it serves is
-compared with the key in the state. The network is never asked what the key should be.
+compared with the key in the state. The network is never asked what the key should be. A scan sees the public key that
+is served; that the private one belongs to it, ssh proves at each login (hostkey known-hosts --write).
 
   same       it serves the state's key, and no other
   extra      it serves the state's key, and others beside it that nobody declared
@@ -84,7 +85,8 @@ function print(hosts: readonly Host[], verdicts: ReadonlyMap<string, Verdict>, j
       ...('key' in verdict ? { expected: shownKey(verdict.key) } : {}),
       ...(verdict.status === 'different' ? { served: verdict.served.map(shownKey) } : {}),
       ...(verdict.status === 'extra' ? { others: verdict.others.map(shownKey) } : {}),
-      ...(verdict.status === 'unknown' ? { message: verdict.message, remedy: verdict.remedy } : {}),
+      ...(verdict.status === 'unknown' ? { message: verdict.message } : {}),
+      ...(remedyOf(host, verdict) === '' ? {} : { remedy: remedyOf(host, verdict) }),
     }));
     process.stdout.write(`${JSON.stringify({ hosts: result }, null, 2)}\n`);
     return;
@@ -98,7 +100,7 @@ function print(hosts: readonly Host[], verdicts: ReadonlyMap<string, Verdict>, j
       case 'different':
         return `expected ${shownKey(verdict.key)}, served ${verdict.served.map(shownKey).join(', ')}`;
       case 'unknown':
-        return verdict.remedy === '' ? verdict.message : `${verdict.message} (${verdict.remedy})`;
+        return verdict.message;
       case 'off':
         return 'started: false';
     }
@@ -106,4 +108,9 @@ function print(hosts: readonly Host[], verdicts: ReadonlyMap<string, Verdict>, j
   process.stdout.write(
     columns(rows.map(({ host, verdict }) => [host.name, verdict.status, detail(verdict)])),
   );
+  const remedies = rows.flatMap(({ host, verdict }) => {
+    const remedy = remedyOf(host, verdict);
+    return remedy === '' ? [] : [`${host.name}: ${remedy}\n`];
+  });
+  if (remedies.length > 0) process.stdout.write(`\n${remedies.join('')}`);
 }

@@ -1,12 +1,12 @@
 import type { Host } from '../fleet/fleet';
-import { shownKey, type Verdict } from '../live/compare';
+import { remedyOf, shownKey, type Verdict } from '../live/compare';
 import type { Finding } from './report';
 
 /** What a host's sshd serves against the state's key, as findings. */
 export function liveFindings(host: Host, verdict: Verdict): Finding[] {
   const { address, port } = host.ssh;
   const resource = `${address}:${port}`;
-  const about = { host: host.name, check: 'live', resource } as const;
+  const about = { host: host.name, check: 'live', resource, remedy: remedyOf(host, verdict) } as const;
   switch (verdict.status) {
     case 'same':
     case 'off':
@@ -18,7 +18,6 @@ export function liveFindings(host: Host, verdict: Verdict): Finding[] {
           kind: 'unchecked',
           severity: 'unknown',
           message: verdict.message,
-          remedy: verdict.remedy,
         },
       ];
     case 'different':
@@ -30,7 +29,6 @@ export function liveFindings(host: Host, verdict: Verdict): Finding[] {
           expected: shownKey(verdict.key),
           actual: verdict.served.map(shownKey).join(', '),
           message: `sshd at ${resource} serves another host key than the state's: another machine answers, or somebody changed the key`,
-          remedy: `trust nothing that it says until you know which; to build the VM anew with its key: terraform -chdir=cdktf.out/stacks/${host.name} apply -replace=proxmox_virtual_environment_vm.proxmox_vm`,
         },
       ];
     case 'extra':
@@ -42,7 +40,6 @@ export function liveFindings(host: Host, verdict: Verdict): Finding[] {
           expected: shownKey(verdict.key),
           actual: verdict.others.map(shownKey).join(', '),
           message: `sshd at ${resource} serves host keys that nobody declared beside the right one`,
-          remedy: `remove them in the guest: rm ${host.hostKeyDirectory}/ssh_host_{rsa,ecdsa}_key*, and restart sshd`,
         },
       ];
   }

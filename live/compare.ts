@@ -82,5 +82,20 @@ function explain({ ssh: { address, port }, name }: Host, why: Silence): { messag
   }
 }
 
+/** What to do about a verdict; empty where nothing has to be done. */
+export function remedyOf({ name, hostKeyDirectory }: Host, verdict: Verdict): string {
+  switch (verdict.status) {
+    case 'same':
+    case 'off':
+      return '';
+    case 'unknown':
+      return verdict.remedy;
+    case 'different':
+      return `trust nothing that it says until you know whether another machine answers or somebody changed the key; to build the VM anew with its key: terraform -chdir=cdktf.out/stacks/${name} apply -replace=proxmox_virtual_environment_vm.proxmox_vm`;
+    case 'extra':
+      return `remove them in the guest: rm ${hostKeyDirectory}/ssh_host_{rsa,ecdsa}_key*, and restart sshd`;
+  }
+}
+
 /** A key as people compare it: type and fingerprint. */
 export const shownKey = (key: SshPublicKey): string => `${key.type} ${fingerprint(key)}`;

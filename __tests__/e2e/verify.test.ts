@@ -157,6 +157,7 @@ describe('three deployed hosts, and sshd with the keys from their snippets', () 
           status: 'different',
           expected: `ssh-ed25519 ${fingerprintOf('mqtt-01')}`,
           served: [`ssh-ed25519 ${fingerprintOf('template')}`],
+          remedy: expect.stringContaining('trust nothing that it says'),
         },
         expect.objectContaining({ host: 'db-01', status: 'same' }),
       ],
