@@ -17,7 +17,7 @@ interface TextEdit {
 }
 
 /** How long to wait for others; the defaults suit Terraform, which applies many hosts at once. */
-export interface Waiting {
+interface Waiting {
   /** After how many milliseconds without a sign of life a lock's holder counts as dead. @default 10000 */
   readonly stale?: number;
   /** For how many milliseconds to wait for the lock. @default 120000 */
