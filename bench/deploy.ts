@@ -1,9 +1,8 @@
 import { rmSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
-import { Checkout, type Run } from '../sandbox/checkout';
-import { startSandbox } from '../sandbox/sandbox';
-import { toolEnvironment } from '../tools/env';
+import type { Run } from '../sandbox/checkout';
 import { median } from './median';
+import { onSandbox } from './on-sandbox';
 
 /**
  * `npm run bench:deploy`: `cdktf deploy` of one host against `terraform init` and `terraform apply` of the very same
@@ -21,21 +20,8 @@ async function seconds(action: () => Promise<Run>): Promise<number> {
 }
 
 async function main(): Promise<void> {
-  const tools = toolEnvironment();
-  const checkout = new Checkout(tools);
-  const sandbox = await startSandbox({
-    dir: checkout.path('.sandbox'),
-    home: checkout.folder,
-    address: ADDRESS,
-  });
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(name, () => {
-      void sandbox.stop().then(() => process.exit(130));
-    });
-  }
   const figures = { start: [] as number[], cdktf: [] as number[], terraform: [] as number[] };
-  try {
-    checkout.use({ ...tools, ...sandbox.env });
+  await onSandbox(ADDRESS, async (checkout, sandbox) => {
     checkout.writeFleet(sandbox, {
       [HOST]: { vmId: 283, address: '192.0.2.83/24', gateway: '192.0.2.1' },
     });
@@ -56,10 +42,7 @@ async function main(): Promise<void> {
       figures.terraform.push(await seconds(plain));
       await destroy();
     }
-  } finally {
-    await sandbox.stop();
-    checkout.remove();
-  }
+  });
   const [start, cdktf, terraform] = [figures.start, figures.cdktf, figures.terraform].map(median) as [
     number,
     number,

@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { performance } from 'node:perf_hooks';
-import { Checkout, succeeded } from '../sandbox/checkout';
-import { startSandbox } from '../sandbox/sandbox';
-import { toolEnvironment } from '../tools/env';
+import { readIfReadable } from '../fleet/read-file';
+import { succeeded } from '../sandbox/checkout';
+import { onSandbox } from './on-sandbox';
 
 /**
  * `npm run bench:drift [HOSTS]`: on the sandbox, in one run, the time in which a fleet is looked through for drift by
@@ -46,7 +46,7 @@ async function timed(
 function residentBytes(root: number): number {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc').filter((each) => /^\d+$/.test(each))) {
-    const stat = read(`/proc/${name}/stat`);
+    const stat = readIfReadable(`/proc/${name}/stat`);
     const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
     parents.set(Number(name), parent);
   }
@@ -54,35 +54,15 @@ function residentBytes(root: number): number {
     pid === root || (parents.has(pid) && belongs(parents.get(pid) ?? 0));
   return [...parents.keys()]
     .filter(belongs)
-    .map((pid) => Number(read(`/proc/${pid}/smaps_rollup`).match(/^Pss:\s+(\d+)/m)?.[1] ?? 0) * 1024)
+    .map(
+      (pid) => Number(readIfReadable(`/proc/${pid}/smaps_rollup`).match(/^Pss:\s+(\d+)/m)?.[1] ?? 0) * 1024,
+    )
     .reduce((sum, bytes) => sum + bytes, 0);
 }
 
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return ''; // it has ended
-  }
-}
-
 async function main(count: number): Promise<void> {
-  const tools = toolEnvironment();
-  const checkout = new Checkout(tools);
-  const sandbox = await startSandbox({
-    dir: checkout.path('.sandbox'),
-    home: checkout.folder,
-    address: ADDRESS,
-  });
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(name, () => {
-      void sandbox.stop().then(() => process.exit(130));
-    });
-  }
-  try {
+  await onSandbox(ADDRESS, async (checkout, sandbox, env) => {
     await sandbox.control('time_scale', { value: 0 });
-    const env = { ...tools, ...sandbox.env };
-    checkout.use(env);
     const names = Array.from({ length: count }, (_, i) => `host-${String(i + 1).padStart(3, '0')}`);
     checkout.writeFleet(
       sandbox,
@@ -140,10 +120,7 @@ async function main(count: number): Promise<void> {
         `drift is ${(loop / drift.seconds).toFixed(1)} x as fast as the loop (goal: 8), ` +
         `and ${(plans.seconds / drift.seconds).toFixed(1)} x as fast as terraform plan (goal: 1.5)\n`,
     );
-  } finally {
-    await sandbox.stop();
-    checkout.remove();
-  }
+  });
 }
 
 void main(Number(process.argv[2] ?? 100)).catch((error: unknown) => {

@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { projectRoot } from '../sandbox/layout';
 import { sandboxRecord, startSandbox } from '../sandbox/sandbox';
 import { toolEnvironment } from '../tools/env';
+import { stopWhenInterrupted } from './on-sandbox';
 import type { Bench, Row } from './race/bench';
 import { WAYS, type Way } from './race/ways';
 
@@ -36,12 +37,9 @@ async function race({ only, guests, json }: Options): Promise<boolean> {
     say,
   });
   let told = false;
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(name, () => {
-      told = true;
-      void sandbox.stop().then(() => process.exit(130));
-    });
-  }
+  stopWhenInterrupted(sandbox, () => {
+    told = true;
+  });
   try {
     const login = path.join(folder, 'login');
     execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'operator', '-f', login]);

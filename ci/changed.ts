@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { git } from '../fleet/git';
 import { ProgramError } from '../terraform/program';
 import { synthesize } from '../terraform/synth';
+import { TemporaryFolder } from '../terraform/temporary-folder';
 
 /** How the stacks of the work tree differ from those of a revision; names of hosts, sorted. */
 export interface ChangedHosts {
@@ -22,7 +22,8 @@ export interface ChangedHosts {
  * @throws ProgramError where there is no such revision, or one of the two can't be synthesized.
  */
 export async function changedHosts(repository: string, fleet: string, since: string): Promise<ChangedHosts> {
-  const base = mkdtempSync(path.join(tmpdir(), 'hostkey-changed-'));
+  const temporary = new TemporaryFolder('hostkey-changed-');
+  const { path: base } = temporary;
   try {
     const before = path.join(base, 'before');
     checkOut(repository, since, before);
@@ -41,7 +42,7 @@ export async function changedHosts(repository: string, fleet: string, since: str
       removed: [...old.keys()].filter((host) => !now.has(host)).sort(),
     };
   } finally {
-    rmSync(base, { recursive: true, force: true });
+    temporary.remove();
   }
 }
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Fleet, Host } from '../fleet/fleet';
-import { sharedFoldersOf } from '../fleet/folders';
+import { hostEntry } from '../fleet/host-entry';
 import { loadFleet } from '../fleet/load';
 import { FleetError } from '../fleet/problem';
 import { type HostEntry, HostEntryError } from '../sops/entry';
@@ -57,17 +57,10 @@ function applyDeployed(text: string | undefined, fleet: Fleet): FleetEdit {
   return { ...edit, missing };
 }
 
-function entryOf(fleet: Fleet, { name, secrets }: Host): HostEntry | undefined {
-  const file = `${secrets}/${FILE}`;
+function entryOf(fleet: Fleet, host: Host): HostEntry | undefined {
+  const file = `${host.secrets}/${FILE}`;
   const text = readOwn(join(fleet.root, file), file);
-  if (text === undefined) return undefined;
-  return {
-    host: name,
-    recipient: recipientIn(text, name, file),
-    admins: fleet.admins,
-    path: secrets,
-    shared: sharedFoldersOf(fleet, name),
-  };
+  return text === undefined ? undefined : hostEntry(fleet, host, recipientIn(text, host.name, file));
 }
 
 function readOwn(path: string, shown: string): string | undefined {

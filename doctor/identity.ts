@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import type { Fleet } from '../fleet/fleet';
+import { readIfReadable } from '../fleet/read-file';
 import { identitiesIn } from '../keys/age-identity';
 import { formatSshPublicKey, parseSshPublicKey } from '../keys/ssh-public-key';
 import { ok, type Result, warning } from './result';
@@ -81,14 +82,6 @@ function plain(recipient: string): string {
   if (!/^ssh-/.test(recipient)) return recipient.trim();
   try {
     return formatSshPublicKey(parseSshPublicKey(recipient));
-  } catch {
-    return '';
-  }
-}
-
-function readIfReadable(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
   } catch {
     return '';
   }

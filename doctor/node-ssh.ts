@@ -2,6 +2,7 @@ import { copyFileSync, existsSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import type { Fleet, SshServer } from '../fleet/fleet';
+import { shellWord } from '../fleet/shell';
 import { credentialsIn, isOn } from '../proxmox/environment';
 import { lastWords, runProgram } from '../terraform/program';
 import { TemporaryFolder } from '../terraform/temporary-folder';
@@ -246,7 +247,7 @@ async function checkNode(
  * `pvesm` or `qm`, else as it is; by `tee`, which makes no folder.
  */
 export function writeProbe(folders: readonly string[]): string {
-  const list = folders.map((folder) => `'${folder.replaceAll("'", `'\\''`)}'`).join(' ');
+  const list = folders.map(shellWord).join(' ');
   const script = [
     'sudo=0',
     'if [ "$(id -u)" != 0 ]; then if sudo -n /usr/sbin/pvesm apiinfo 2>&1 | grep -q APIVER' +
@@ -256,7 +257,7 @@ export function writeProbe(folders: readonly string[]): string {
       '; elif [ -w "$folder" ]; then echo writable; else echo closed; fi; done',
     'true',
   ].join('; ');
-  return `/bin/bash -c '${script.replaceAll("'", `'"'"'`)}'`;
+  return `/bin/bash -c ${shellWord(script)}`;
 }
 
 function judgeFolder(id: string, answer: string, folder: string, { where, login, node }: Session): Result {

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Fleet } from '../fleet/fleet';
 import { git } from '../fleet/git';
+import { lockFileOf } from '../fleet/lock-file';
 import type { StateReading } from '../terraform/state';
 import { ok, problem, type Result, warning } from './result';
 
@@ -112,7 +113,7 @@ export function checkTerraformFiles(
   env: NodeJS.ProcessEnv = process.env,
 ): Result[] {
   const own = env.HOSTKEY_LOCK_FILE;
-  const lock = own ?? path.join(root, '.terraform.lock.hcl');
+  const lock = lockFileOf(root, env);
   const cli = env.TF_CLI_CONFIG_FILE;
   const missing = own
     ? warning(

@@ -3,16 +3,15 @@ import path from 'node:path';
 import type { Fleet, Host } from '../fleet/fleet';
 import { sharedFoldersOf } from '../fleet/folders';
 import { git } from '../fleet/git';
+import { hostEntry } from '../fleet/host-entry';
 import { HostEntryError } from '../sops/entry';
 import { goRegex } from '../sops/go-regex';
 import { usualFiles } from '../sops/path-regex';
+import { APPLY_ALL, ROOT_RULES } from '../sops/root-rules';
 import { checkHosts, recipientIn } from '../sops/rules';
 import { SopsRulesError } from '../sops/yaml-text';
 import type { StateReading } from '../terraform/state';
 import type { Finding } from './report';
-
-const RULES = '.sops.yaml';
-const REMEDY = 'bin/hostkey sops apply --all';
 
 /**
  * The root `.sops.yaml` against the states: what `hostkey sops apply` would still have to change is what differs.
@@ -28,24 +27,21 @@ export function rulesFindings(
     return reading?.status === 'deployed' ? [{ host, recipient: reading.state.recipient }] : [];
   });
   if (deployed.length === 0) return [];
-  const about = (host: Host) => ({ host: host.name, check: 'rules', resource: RULES }) as const;
+  const about = (host: Host) => ({ host: host.name, check: 'rules', resource: ROOT_RULES }) as const;
   const untold = (message: string, remedy: string) =>
     deployed.map(
       ({ host }): Finding => ({ ...about(host), kind: 'unchecked', severity: 'unknown', message, remedy }),
     );
   let text: string | undefined;
   try {
-    text = readRules(path.join(fleet.root, RULES));
+    text = readRules(path.join(fleet.root, ROOT_RULES));
   } catch (error) {
-    return untold(`${RULES} can't be read: ${(error as Error).message}`, `make ${RULES} readable for you`);
+    return untold(
+      `${ROOT_RULES} can't be read: ${(error as Error).message}`,
+      `make ${ROOT_RULES} readable for you`,
+    );
   }
-  const entries = deployed.map(({ host, recipient }) => ({
-    host: host.name,
-    recipient,
-    admins: fleet.admins,
-    path: host.secrets,
-    shared: sharedFoldersOf(fleet, host.name),
-  }));
+  const entries = deployed.map(({ host, recipient }) => hostEntry(fleet, host, recipient));
   try {
     const checks = checkHosts(text, entries);
     return deployed.flatMap(({ host, recipient }, i): Finding[] => {
@@ -53,24 +49,24 @@ export function rulesFindings(
       if (check === undefined) return [];
       if ('error' in check) {
         const { line, message } = check.error;
-        const remedy = `edit ${RULES}, line ${line}`;
+        const remedy = `edit ${ROOT_RULES}, line ${line}`;
         return [{ ...about(host), kind: 'unchecked', severity: 'unknown', line, message, remedy }];
       }
       const { outcome, warnings } = check;
       if (outcome === 'added') {
-        const message = `${RULES} has no entry for ${host.name}: sops would encrypt its secrets to others`;
+        const message = `${ROOT_RULES} has no entry for ${host.name}: sops would encrypt its secrets to others`;
         const kind = 'root-rules-missing';
-        return [{ ...about(host), kind, severity: 'error', expected: recipient, message, remedy: REMEDY }];
+        return [{ ...about(host), kind, severity: 'error', expected: recipient, message, remedy: APPLY_ALL }];
       }
       if (outcome === 'updated') {
         const actual = text === undefined ? undefined : recipientWritten(text, host.name);
         const isOther = actual !== recipient;
         const message = isOther
-          ? `${RULES} has another recipient for ${host.name} than the state`
-          : `the rules for ${host.name} in ${RULES} aren't what its deployment wrote: a recipient or a rule is missing or changed`;
+          ? `${ROOT_RULES} has another recipient for ${host.name} than the state`
+          : `the rules for ${host.name} in ${ROOT_RULES} aren't what its deployment wrote: a recipient or a rule is missing or changed`;
         const values = isOther ? { expected: recipient, ...(actual === undefined ? {} : { actual }) } : {};
         const kind = 'root-rules-changed';
-        return [{ ...about(host), kind, severity: 'error', ...values, message, remedy: REMEDY }];
+        return [{ ...about(host), kind, severity: 'error', ...values, message, remedy: APPLY_ALL }];
       }
       const folders = [host.secrets, ...sharedFoldersOf(fleet, host.name)];
       return warnings
@@ -80,13 +76,13 @@ export function rulesFindings(
           kind: 'root-rules-shadowed',
           severity: 'error',
           line,
-          message: `${RULES}:${line}: ${message}`,
-          remedy: `edit ${RULES}, line ${line}`,
+          message: `${ROOT_RULES}:${line}: ${message}`,
+          remedy: `edit ${ROOT_RULES}, line ${line}`,
         }));
     });
   } catch (error) {
     if (!(error instanceof SopsRulesError || error instanceof HostEntryError)) throw error;
-    return untold(error.message, `edit ${error instanceof HostEntryError ? fleet.file : RULES}`);
+    return untold(error.message, `edit ${error instanceof HostEntryError ? fleet.file : ROOT_RULES}`);
   }
 }
 
@@ -131,7 +127,7 @@ export function withoutEchoes(findings: readonly Finding[]): Finding[] {
 
 function recipientWritten(text: string, host: string): string | undefined {
   try {
-    return recipientIn(text, host, RULES);
+    return recipientIn(text, host, ROOT_RULES);
   } catch {
     return undefined;
   }
@@ -139,9 +135,9 @@ function recipientWritten(text: string, host: string): string | undefined {
 
 /** Rules that are right and that git doesn't have yet: nobody else would encrypt to these hosts. No drift. */
 export function uncommitted(fleet: Fleet, hosts: readonly Host[], wrong: ReadonlySet<string>): Finding[] {
-  const own = hosts.map(({ secrets }) => `${secrets}/${RULES}`);
+  const own = hosts.map(({ secrets }) => `${secrets}/${ROOT_RULES}`);
   // What is wrong needn't be committed.
-  const files = gitStatus(fleet.root, [RULES, ...own]).filter((file) => !wrong.has(file));
+  const files = gitStatus(fleet.root, [ROOT_RULES, ...own]).filter((file) => !wrong.has(file));
   if (files.length === 0) return [];
   const several = files.length > 1;
   return [

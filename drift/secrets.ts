@@ -1,14 +1,12 @@
 import type { Fleet } from '../fleet/fleet';
 import { quoted } from '../fleet/shell';
 import type { Party } from '../sops/key-holders';
+import { APPLY_ALL, ROOT_RULES } from '../sops/root-rules';
 import { readSecrets, type Secret, type SecretsOptions } from '../sops/secrets';
 import type { StateReading } from '../terraform/state';
 import type { Finding } from './report';
 
 type States = ReadonlyMap<string, StateReading>;
-
-const RULES = '.sops.yaml';
-const APPLY = 'bin/hostkey sops apply --all';
 
 /**
  * Whom the sops files are encrypted to, against the rules and the states, as findings.
@@ -37,9 +35,9 @@ const noRules = (): Finding => ({
   kind: 'root-rules-missing',
   severity: 'error',
   check: 'secrets',
-  resource: RULES,
-  message: `there are no creation rules in ${RULES}, so nobody knows whom the sops files are to be encrypted to`,
-  remedy: APPLY,
+  resource: ROOT_RULES,
+  message: `there are no creation rules in ${ROOT_RULES}, so nobody knows whom the sops files are to be encrypted to`,
+  remedy: APPLY_ALL,
 });
 
 /** A host whose state can't be read may have any recipient: its files are compared with the rules alone. */
@@ -66,10 +64,10 @@ function wrongRules(secrets: readonly Secret[]): Finding[] {
         kind: 'root-rules-changed',
         severity: 'error',
         check: 'secrets',
-        resource: RULES,
+        resource: ROOT_RULES,
         line: rule?.line,
-        message: `the rule at ${RULES}:${rule?.line} ${doubt}: whoever saves a secret by it locks somebody out`,
-        remedy: APPLY,
+        message: `the rule at ${ROOT_RULES}:${rule?.line} ${doubt}: whoever saves a secret by it locks somebody out`,
+        remedy: APPLY_ALL,
       });
     }
   }
@@ -81,13 +79,13 @@ function ruleProblem({ file, host, read, rule }: Secret, states: States): Findin
   if (read.status !== 'encrypted' || (rule !== undefined && rule.problem === undefined)) return [];
   const about = { ...(host === undefined ? {} : { host }), check: 'secrets', resource: file } as const;
   if (rule === undefined) {
-    const message = `no rule of ${RULES} matches ${file}, so nobody knows whom it is to be encrypted to`;
+    const message = `no rule of ${ROOT_RULES} matches ${file}, so nobody knows whom it is to be encrypted to`;
     const isDeployed = host === undefined || states.get(host)?.status !== 'absent';
-    const remedy = isDeployed ? APPLY : `npx cdktf deploy ${host}`;
+    const remedy = isDeployed ? APPLY_ALL : `npx cdktf deploy ${host}`;
     return [{ ...about, kind: 'root-rules-missing', severity: 'error', message, remedy }];
   }
-  const message = `the rule for ${file} (${RULES}:${rule.line}) can't be used: ${rule.problem}`;
-  const remedy = `edit ${RULES}, line ${rule.line}`;
+  const message = `the rule for ${file} (${ROOT_RULES}:${rule.line}) can't be used: ${rule.problem}`;
+  const remedy = `edit ${ROOT_RULES}, line ${rule.line}`;
   return [{ ...about, kind: 'unchecked', severity: 'unknown', message, remedy }];
 }
 
@@ -105,7 +103,7 @@ function findingsOf(secret: Secret): Finding[] {
     return [{ ...about, kind: 'unchecked', severity: 'unknown', message, remedy }];
   }
   const sync = `bin/hostkey secrets sync ${quoted(file)}`;
-  const remedy = doubts.length === 0 ? sync : `${APPLY}; then ${sync}`;
+  const remedy = doubts.length === 0 ? sync : `${APPLY_ALL}; then ${sync}`;
   const findings: Finding[] = [];
   if (missing.length > 0) {
     findings.push({

@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { rootCertificates, type SecureVersion } from 'node:tls';
+import { readIfReadable } from '../fleet/read-file';
 
 /**
  * What the provider takes from the environment, read as the provider reads it (bpg/proxmox 0.111,
@@ -101,14 +102,6 @@ function filesIn(folder: string): string[] {
     return readdirSync(folder).map((name) => path.join(folder, name));
   } catch {
     return [];
-  }
-}
-
-function readIfReadable(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return '';
   }
 }
 

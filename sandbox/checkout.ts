@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { projectRoot } from './layout';
-import type { Sandbox } from './sandbox';
+import { type Sandbox, type SandboxOptions, startSandbox } from './sandbox';
 
 /** The tests, and what a demo left in this checkout. */
 const LEFT_OUT = /^(__tests__\/|secrets\/|\.sops\.yaml$)/;
@@ -54,6 +54,11 @@ export class Checkout {
   /** The environment of what is run from now on. */
   use(env: NodeJS.ProcessEnv): void {
     this.env = env;
+  }
+
+  /** Brings up a sandbox of its own in it, at an address of 127.0.0.0/8. Whoever asks for it stops it. */
+  startSandbox(address: string, more: Pick<SandboxOptions, 'guests'> = {}): Promise<Sandbox> {
+    return startSandbox({ dir: this.path('.sandbox'), home: this.folder, address, ...more });
   }
 
   path(...parts: string[]): string {

@@ -1,8 +1,6 @@
 import { join } from 'node:path';
+import { shellWord } from '../fleet/shell';
 import { type Layout, projectRoot } from './layout';
-
-/** A text as one word of a POSIX shell. */
-export const shellWord = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /**
  * Variables of a real Proxmox VE that somebody may have in the shell. Beside the sandbox's own they would log

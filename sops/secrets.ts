@@ -11,6 +11,7 @@ import {
   readCreationRules,
 } from './creation-rules';
 import { KeyHolders, type Party } from './key-holders';
+import { ROOT_RULES } from './root-rules';
 import { formatOf, readSecretFile, type SecretFile } from './secret-file';
 import { ignoredOf, type Owner, type SecretPath, secretPaths } from './secret-paths';
 
@@ -56,8 +57,6 @@ export interface Secrets {
   readonly secrets: readonly Secret[];
 }
 
-const RULES = '.sops.yaml';
-
 /** Bytes; a sops file elsewhere in a repository is never that large, and other things are. */
 const LARGE = 32 * 2 ** 20;
 
@@ -72,7 +71,7 @@ export function readSecrets(
   states: ReadonlyMap<string, StateReading>,
   options: SecretsOptions = {},
 ): Secrets {
-  const rulesText = textOf(path.join(fleet.root, RULES));
+  const rulesText = textOf(path.join(fleet.root, ROOT_RULES));
   const rules = readCreationRules(rulesText);
   const judge = new Judge(fleet, states, rules);
   const found = secretPaths(fleet)

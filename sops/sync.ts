@@ -20,6 +20,7 @@ import type { Fleet } from '../fleet/fleet';
 import { quoted } from '../fleet/shell';
 import { type Ended, lastWords, runProgram } from '../terraform/program';
 import { isSameKey } from './creation-rules';
+import { APPLY_ALL, ROOT_RULES } from './root-rules';
 import { readSecretFile } from './secret-file';
 import { STAGING } from './secret-paths';
 import type { Secret, Secrets } from './secrets';
@@ -35,9 +36,6 @@ interface Left {
   readonly message: string;
   readonly remedy: string;
 }
-
-const RULES = '.sops.yaml';
-const APPLY = 'bin/hostkey sops apply --all';
 
 /** sops' exit code where no identity opens a file (sops v3.13, cmd/sops/codes: CouldNotRetrieveKey). */
 const CANNOT_DECRYPT = 128;
@@ -59,12 +57,12 @@ export function refusal({ file, read, rule, doubts, unknown, differs, threshold 
   if (read.status === 'plain') return left('it is not encrypted', `sops encrypt -i ${name}`);
   if (read.status === 'damaged')
     return left(read.reason, `look for a whole one: git log -p -- ${name}, and run this again`);
-  if (rule === undefined) return left(`no rule of ${RULES} matches it`, APPLY);
-  const where = `its rule (${RULES}:${rule.line})`;
+  if (rule === undefined) return left(`no rule of ${ROOT_RULES} matches it`, APPLY_ALL);
+  const where = `its rule (${ROOT_RULES}:${rule.line})`;
   if (rule.problem !== undefined)
-    return left(`${where} can't be used: ${rule.problem}`, `edit ${RULES}, line ${rule.line}`);
+    return left(`${where} can't be used: ${rule.problem}`, `edit ${ROOT_RULES}, line ${rule.line}`);
   const [doubt] = doubts;
-  if (doubt !== undefined) return left(`${where} ${doubt}`, `${APPLY}; then run this again`);
+  if (doubt !== undefined) return left(`${where} ${doubt}`, `${APPLY_ALL}; then run this again`);
   const [host] = unknown;
   if (host !== undefined)
     return left(
@@ -110,7 +108,7 @@ async function replace(fleet: Fleet, secret: Secret, rulesText: string): Promise
   const staging = mkdtempSync(path.join(folder, `${STAGING}${process.pid}-`));
   try {
     writeFileSync(path.join(staging, '.gitignore'), '*\n');
-    const rules = path.join(staging, RULES);
+    const rules = path.join(staging, ROOT_RULES);
     writeFileSync(rules, rulesText);
     const copy = path.join(staging, file);
     mkdirSync(path.dirname(copy), { recursive: true });

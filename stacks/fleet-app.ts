@@ -1,8 +1,9 @@
-import { chmodSync, copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { App } from 'cdktf';
 import { OUTDIR_CONTEXT } from '../constructs/outdir';
 import type { Fleet } from '../fleet/fleet';
+import { copyLockFile } from '../fleet/lock-file';
 import { HostStack } from './host-stack';
 
 /** A CDKTF app with one stack for every host of a fleet, named after the host. */
@@ -29,11 +30,7 @@ export class FleetApp extends App {
     // Synthesized for a look (hostkey drift), it leaves the repository as it is.
     const onlyLooking = this.node.tryGetContext(OUTDIR_CONTEXT) !== undefined;
     if (state.kind === 'local' && !onlyLooking) makePrivate(path.join(root, state.path));
-    const lockFile = process.env.HOSTKEY_LOCK_FILE ?? path.join(root, '.terraform.lock.hcl');
-    if (!existsSync(lockFile)) return;
-    for (const host of this.hosts) {
-      copyFileSync(lockFile, path.join(this.outdir, 'stacks', host, '.terraform.lock.hcl'));
-    }
+    for (const host of this.hosts) copyLockFile(root, path.join(this.outdir, 'stacks', host));
   }
 }
 

@@ -3,8 +3,9 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import pLimit from 'p-limit';
 import { z } from 'zod';
+import { copyLockFile, LOCK_FILE } from '../fleet/lock-file';
 import { type Ended, lastWords, runTerraform } from './program';
-import { copyLockFile, type StateText } from './state';
+import type { StateText } from './state';
 import { withoutKeys } from './without-keys';
 import type { Workshop } from './workshop';
 
@@ -147,7 +148,8 @@ function prepare(workshop: Workshop, host: string, stateText: string): Work | Pl
   const file = path.join(workshop.outdir, 'stacks', host, 'cdk.tf.json');
   const failed = (message: string, remedy: string): PlanReading => ({ status: 'failed', message, remedy });
   if (!existsSync(file)) return failed(`the app made no stack named ${host}`, 'npx cdktf list');
-  const state = stateJson.safeParse(JSON.parse(stateText));
+  // Here, so that nothing that is planned ever holds a key.
+  const state = stateJson.safeParse(JSON.parse(withoutKeys(stateText)));
   if (!state.success || state.data.version !== 4) {
     return failed(
       `the state of ${host} has another format than this program knows`,
@@ -205,7 +207,7 @@ class Batch {
     return JSON.stringify(this.works.map(({ stack: { terraform } }) => terraform.required_providers)[0]);
   }
 
-  /** Writes the configuration and the states. */
+  /** Writes the configuration and the states, which have no keys in them any more. */
   write(): void {
     const [first] = this.works;
     if (first === undefined) return;
@@ -222,7 +224,7 @@ class Batch {
     );
     const { version, terraform_version } = first.state;
     const state = { version, terraform_version, serial: 1, lineage: 'a look', outputs: {}, resources };
-    writeFileSync(path.join(this.folder, STATE), withoutKeys(JSON.stringify(state)), { mode: 0o600 });
+    writeFileSync(path.join(this.folder, STATE), JSON.stringify(state), { mode: 0o600 });
   }
 
   /** The host that an address, or a file of the configuration, belongs to. */
@@ -331,13 +333,17 @@ class Planner {
       return;
     }
     const { resource_drift = [], resource_changes = [] } = planJson.parse(JSON.parse(shown.stdout));
-    const of = (host: string, changes: readonly ResourceChange[]): ResourceChange[] =>
-      changes
-        .filter(({ mode, address }) => mode === 'managed' && batch.hostOf(address) === host)
-        .map((each) => ({ ...each, address: each.address.replace(/^module\.m\d+\./, '') }));
+    const drift = byHost(batch, resource_drift);
+    const changes = byHost(
+      batch,
+      resource_changes.filter((each) => each.change.actions[0] !== 'no-op'),
+    );
     for (const { host } of batch.works) {
-      const changes = of(host, resource_changes).filter((each) => each.change.actions[0] !== 'no-op');
-      this.readings.set(host, { status: 'planned', drift: of(host, resource_drift), changes });
+      this.readings.set(host, {
+        status: 'planned',
+        drift: drift.get(host) ?? [],
+        changes: changes.get(host) ?? [],
+      });
     }
   }
 
@@ -384,7 +390,17 @@ class Planner {
   }
 }
 
-const LOCK_FILE = '.terraform.lock.hcl';
+/** The changes of each host, by their addresses in its own stack. */
+function byHost(batch: Batch, changes: readonly ResourceChange[]): Map<string | undefined, ResourceChange[]> {
+  const found = new Map<string | undefined, ResourceChange[]>();
+  for (const each of changes.filter(({ mode }) => mode === 'managed')) {
+    const host = batch.hostOf(each.address);
+    const own = { ...each, address: each.address.replace(/^module\.m\d+\./, '') };
+    found.set(host, [...(found.get(host) ?? []), own]);
+  }
+  return found;
+}
+
 const VM = 'proxmox_virtual_environment_vm.';
 const REMEDY = 'bin/hostkey doctor';
 

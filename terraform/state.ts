@@ -1,9 +1,10 @@
-import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import pLimit from 'p-limit';
 import { z } from 'zod';
 import type { Fleet, Host } from '../fleet/fleet';
+import { copyLockFile } from '../fleet/lock-file';
 import { settingsFor } from '../fleet/state';
 import { ageRecipientOf } from '../keys/age-recipient';
 import { parseSshPublicKey, type SshPublicKey } from '../keys/ssh-public-key';
@@ -155,12 +156,6 @@ async function pull(fleet: Fleet, host: Host, workshop: Workshop): Promise<State
 
 /** Terraform's pg backend makes its schema and table when it is set up, were it only for a look. */
 const LEAVE_DATABASE = { skip_schema_creation: true, skip_table_creation: true, skip_index_creation: true };
-
-/** Gives a folder the fleet's provider lock file, as FleetApp gives it to the stacks. */
-export function copyLockFile(root: string, folder: string): void {
-  const file = process.env.HOSTKEY_LOCK_FILE ?? path.join(root, '.terraform.lock.hcl');
-  if (existsSync(file)) copyFileSync(file, path.join(folder, '.terraform.lock.hcl'));
-}
 
 /** What a state file says; `shown` names it in messages. */
 export function parseState(text: string, shown: string): StateReading {

@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { parse } from 'yaml';
 import { Checkout, type Run, succeeded } from '../../sandbox/checkout';
-import { type Sandbox, startSandbox } from '../../sandbox/sandbox';
+import type { Sandbox } from '../../sandbox/sandbox';
 import { toolEnvironment } from '../../tools/env';
 
 jest.setTimeout(300_000);
@@ -125,11 +125,7 @@ describe('the workflows, run as they are shipped', () => {
 
   beforeAll(async () => {
     checkout = new Checkout(tools);
-    sandbox = await startSandbox({
-      dir: checkout.path('.sandbox'),
-      home: checkout.folder,
-      address: '127.98.0.1',
-    });
+    sandbox = await checkout.startSandbox('127.98.0.1');
     await sandbox.control('time_scale', { value: 0 });
     env = {
       ...tools,

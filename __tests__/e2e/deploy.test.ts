@@ -14,7 +14,7 @@ import { parse } from 'yaml';
 import { ageRecipientOf } from '../../keys/age-recipient';
 import { parseSshPublicKey } from '../../keys/ssh-public-key';
 import { Checkout, succeeded } from '../../sandbox/checkout';
-import { type Sandbox, startSandbox } from '../../sandbox/sandbox';
+import type { Sandbox } from '../../sandbox/sandbox';
 import { toolEnvironment } from '../../tools/env';
 import { testKey } from '../keys/test-keys';
 
@@ -43,7 +43,7 @@ describe.each([
 
   beforeAll(async () => {
     checkout = new Checkout(tools);
-    sandbox = await startSandbox({ dir: checkout.path('.sandbox'), home: checkout.folder, address });
+    sandbox = await checkout.startSandbox(address);
     await sandbox.control('time_scale', { value: 0 }).catch(() => undefined);
     env = { ...tools, ...sandbox.env };
     checkout.use(env);

@@ -11,7 +11,7 @@ import { loadFleet } from '../../fleet/load';
 import { ProxmoxApi } from '../../proxmox/api';
 import { Checkout, succeeded } from '../../sandbox/checkout';
 import { sleep } from '../../sandbox/processes';
-import { type Sandbox, startSandbox } from '../../sandbox/sandbox';
+import type { Sandbox } from '../../sandbox/sandbox';
 import { toolEnvironment } from '../../tools/env';
 
 jest.setTimeout(300_000);
@@ -34,11 +34,7 @@ describe('hostkey doctor', () => {
 
   beforeAll(async () => {
     checkout = new Checkout(tools);
-    sandbox = await startSandbox({
-      dir: checkout.path('.sandbox'),
-      home: checkout.folder,
-      address: '127.97.0.1',
-    });
+    sandbox = await checkout.startSandbox('127.97.0.1');
     ops = identity('ops');
     env = { ...tools, ...sandbox.env, SOPS_AGE_KEY_FILE: ops.file };
     checkout.use(env);

@@ -9,7 +9,7 @@ import { Checkout, type Run, succeeded } from '../../sandbox/checkout';
 import { runInGuest } from '../../sandbox/guests/run';
 import { guestAddress } from '../../sandbox/guests/setup';
 import { cloudInitEnded } from '../../sandbox/guests/watch';
-import { type Sandbox, startSandbox } from '../../sandbox/sandbox';
+import type { Sandbox } from '../../sandbox/sandbox';
 import { toolEnvironment } from '../../tools/env';
 
 // Without KVM three boots take minutes.
@@ -44,12 +44,7 @@ describe('a deployed fleet of three', () => {
 
   beforeAll(async () => {
     checkout = new Checkout(tools);
-    sandbox = await startSandbox({
-      dir: checkout.path('.sandbox'),
-      home: checkout.folder,
-      address: ADDRESS,
-      guests: true,
-    });
+    sandbox = await checkout.startSandbox(ADDRESS, { guests: true });
     await sandbox.control('time_scale', { value: 0 }).catch(() => undefined);
     deployer = { ...tools, ...sandbox.env };
     auditor = {

@@ -49,12 +49,7 @@ describe('a guest of the NixOS order, whose template has host keys', () => {
 
   beforeAll(async () => {
     checkout = new Checkout(tools);
-    sandbox = await startSandbox({
-      dir: checkout.path('.sandbox'),
-      home: checkout.folder,
-      address: ADDRESS,
-      guests: true,
-    });
+    sandbox = await checkout.startSandbox(ADDRESS, { guests: true });
     checkout.use({ ...tools, ...sandbox.env });
     login = checkout.path('login');
     execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', login]);

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { parse } from 'yaml';
 import { Checkout, succeeded } from '../../sandbox/checkout';
-import { type Sandbox, startSandbox } from '../../sandbox/sandbox';
+import type { Sandbox } from '../../sandbox/sandbox';
 import { toolEnvironment } from '../../tools/env';
 
 jest.setTimeout(300_000);
@@ -50,7 +50,7 @@ describe.each([
 
   beforeAll(async () => {
     checkout = new Checkout(tools);
-    sandbox = await startSandbox({ dir: checkout.path('.sandbox'), home: checkout.folder, address });
+    sandbox = await checkout.startSandbox(address);
     await sandbox.control('time_scale', { value: 0 });
     const method = 'method "aes_gcm" "m" { keys = key_provider.pbkdf2.p }';
     const provider = 'key_provider "pbkdf2" "p" { passphrase = "correct horse battery staple" }';

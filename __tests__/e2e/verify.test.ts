@@ -5,7 +5,7 @@ import path from 'node:path';
 import { parse } from 'yaml';
 import { hashedName } from '../../keys/known-hosts-file';
 import { Checkout, succeeded } from '../../sandbox/checkout';
-import { type Sandbox, startSandbox } from '../../sandbox/sandbox';
+import type { Sandbox } from '../../sandbox/sandbox';
 import { toolEnvironment } from '../../tools/env';
 import { Servers } from './servers';
 
@@ -40,11 +40,7 @@ describe('three deployed hosts, and sshd with the keys from their snippets', () 
 
   beforeAll(async () => {
     checkout = new Checkout(tools);
-    sandbox = await startSandbox({
-      dir: checkout.path('.sandbox'),
-      home: checkout.folder,
-      address: ADDRESS,
-    });
+    sandbox = await checkout.startSandbox(ADDRESS);
     await sandbox.control('time_scale', { value: 0 }).catch(() => undefined);
     checkout.use({ ...tools, ...sandbox.env, XDG_STATE_HOME: checkout.path('notes') });
     writeFleet();
