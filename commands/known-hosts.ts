@@ -7,7 +7,7 @@ import { knownHostsNames } from '../keys/known-hosts';
 import { withKnownHosts } from '../keys/known-hosts-file';
 import { formatSshPublicKey } from '../keys/ssh-public-key';
 import { updateTextFile } from '../sops/text-file';
-import { readStates, type StateReading } from '../terraform/state';
+import { declaredKeys, readStates, type StateReading } from '../terraform/state';
 import { CommandError, type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
 import { told } from './told';
 
@@ -46,7 +46,8 @@ async function run(names: readonly string[], options: Options): Promise<void> {
   const hosts = hostsNamed(fleet, names);
   const file = fileToWrite(fleet, options);
   const states = await readStates(fleet, hosts);
-  const wanted = hosts.flatMap((host) => wantedOf(host, states.get(host.name)));
+  const known = hosts.map((host) => wantedOf(host, states.get(host.name))).filter(({ length }) => length > 0);
+  const wanted = known.flat();
   const hash = options.hash ?? false;
   const missing = tellMissing(fleet, hosts, states, names.length > 0);
   if (missing) process.exitCode = 1;
@@ -60,9 +61,9 @@ async function run(names: readonly string[], options: Options): Promise<void> {
   const { changed } = await updateTextFile(file, (text = '') => withKnownHosts(text, wanted, hash), {
     shared: true,
   });
-  const what = changed ? `${file}: ${wanted.length} hosts brought up to date` : `${file}: nothing to change`;
+  const what = changed ? `${file}: ${known.length} hosts brought up to date` : `${file}: nothing to change`;
   process.stdout.write(
-    options.json ? `${JSON.stringify({ file, changed, hosts: wanted.length })}\n` : `${what}\n`,
+    options.json ? `${JSON.stringify({ file, changed, hosts: known.length })}\n` : `${what}\n`,
   );
 }
 
@@ -101,7 +102,7 @@ function defaultFile(): string {
 function wantedOf(host: Host, reading: StateReading | undefined) {
   if (reading?.status !== 'deployed') return [];
   const names = knownHostsNames(host.knownAs, host.ssh.port).split(',');
-  return [{ names, key: formatSshPublicKey(reading.state.key) }];
+  return declaredKeys(reading.state).map((key) => ({ names, key: formatSshPublicKey(key) }));
 }
 
 /** @returns whether that is a failure. */

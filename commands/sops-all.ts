@@ -5,7 +5,7 @@ import { hostEntry } from '../fleet/host-entry';
 import { loadFleet } from '../fleet/load';
 import { FleetError } from '../fleet/problem';
 import { type HostEntry, HostEntryError } from '../sops/entry';
-import { applyHosts, type HostsEdit, recipientIn } from '../sops/rules';
+import { applyHosts, type HostsEdit, nextRecipientIn, recipientIn } from '../sops/rules';
 import { updateTextFile } from '../sops/text-file';
 import { isExpected, outcomeText, printWarnings, reportError } from './sops-change';
 
@@ -60,7 +60,12 @@ function applyDeployed(text: string | undefined, fleet: Fleet): FleetEdit {
 function entryOf(fleet: Fleet, host: Host): HostEntry | undefined {
   const file = `${host.secrets}/${FILE}`;
   const text = readOwn(join(fleet.root, file), file);
-  return text === undefined ? undefined : hostEntry(fleet, host, recipientIn(text, host.name, file));
+  return text === undefined
+    ? undefined
+    : hostEntry(fleet, host, {
+        recipient: recipientIn(text, host.name, file),
+        next: nextRecipientIn(text, host.name, file),
+      });
 }
 
 function readOwn(path: string, shown: string): string | undefined {

@@ -97,6 +97,7 @@ const FIELDS: Readonly<Record<keyof HostEntry, readonly [what: string, test: (va
   {
     host: ['text', isText],
     recipient: ['text', isText],
+    next: ['text', (value) => value === undefined || isText(value)],
     admins: [
       'object with a text for each name',
       (value) => isObject(value) && Object.values(value).every(isText),

@@ -3,12 +3,17 @@ import { stringify } from 'yaml';
 /** A cloud-config document: cloud-init's modules by name (cloudinit.readthedocs.io, module reference). */
 export type CloudConfig = Readonly<Record<string, unknown>>;
 
+interface HostKeyFiles {
+  readonly privateKey: string;
+  readonly publicKey: string;
+}
+
 /** What {@link composeCloudConfig} puts into the first boot of a host. */
 export interface CloudConfigParts {
   /** The host's name: a DNS label. */
   readonly hostName: string;
   /** The key pair to install; undefined where the host has a key of its own that must be left alone. */
-  readonly hostKey: { readonly privateKey: string; readonly publicKey: string } | undefined;
+  readonly hostKey: (HostKeyFiles & { readonly rsa?: HostKeyFiles }) | undefined;
   /** The folder that sshd reads its host key from. */
   readonly hostKeyDirectory: string;
   /** The login user that gets the authorized keys; undefined leaves it to the template. */
@@ -72,17 +77,21 @@ export function composeCloudConfig(parts: CloudConfigParts): CloudConfig {
   }
   ours.ssh_deletekeys = false;
   if (hostKey !== undefined) {
-    const file = `${hostKeyDirectory}/ssh_host_ed25519_key`;
+    const { rsa } = hostKey;
+    const keys = [{ type: 'ed25519', ...hostKey }, ...(rsa === undefined ? [] : [{ type: 'rsa', ...rsa }])];
+    const fileOf = (type: string) => `${hostKeyDirectory}/ssh_host_${type}_key`;
     ours.bootcmd = [
       ['cloud-init-per', 'instance', 'hostkey-purge', 'sh', '-c', purge(hostKeyDirectory)],
-      ['sh', '-c', restore(file)],
+      ['sh', '-c', restore(keys.map(({ type }) => fileOf(type)))],
     ];
-    ours.write_files = [
-      hostKeyFile(file, '0600', hostKey.privateKey),
-      hostKeyFile(`${file}.pub`, '0644', hostKey.publicKey),
-    ];
+    ours.write_files = keys.flatMap(({ type, privateKey, publicKey }) => [
+      hostKeyFile(fileOf(type), '0600', privateKey),
+      hostKeyFile(`${fileOf(type)}.pub`, '0644', publicKey),
+    ]);
     // The private half alone: cloud-init writes a public half that it's given with mode 0600.
-    ours.ssh_keys = { ed25519_private: `${hostKey.privateKey}\n` };
+    ours.ssh_keys = Object.fromEntries(
+      keys.map(({ type, privateKey }) => [`${type}_private`, `${privateKey}\n`]),
+    );
   }
   if (parts.authorizedKeys.length > 0) ours.ssh_authorized_keys = [...parts.authorizedKeys];
 
@@ -163,8 +172,9 @@ function purge(directory: string): string {
 }
 
 /** Lets `write_files`, which runs once an instance and comes next, run again. */
-function restore(file: string): string {
-  return `[ -s ${file} ] && [ -s ${file}.pub ] || rm -f /var/lib/cloud/instance/sem/config_write_files`;
+function restore(files: readonly string[]): string {
+  const there = files.map((file) => `[ -s ${file} ] && [ -s ${file}.pub ]`).join(' && ');
+  return `${there} || rm -f /var/lib/cloud/instance/sem/config_write_files`;
 }
 
 function hostKeyFile(path: string, permissions: string, content: string): object {

@@ -42,6 +42,8 @@ export interface FirstBootProps {
 
 const PRIVATE_KEY = '@@HOST_PRIVATE_KEY@@';
 const PUBLIC_KEY = '@@HOST_PUBLIC_KEY@@';
+const RSA_PRIVATE_KEY = '@@HOST_RSA_PRIVATE_KEY@@';
+const RSA_PUBLIC_KEY = '@@HOST_RSA_PUBLIC_KEY@@';
 
 /**
  * The cloud-init user data that gives a host its declared key before its sshd first starts, uploaded as a snippet.
@@ -67,10 +69,19 @@ export class FirstBoot extends Construct {
         `hostKeyDirectory must be an absolute path without a trailing slash, and is "${directory}"`,
       );
     }
-    const { privateKey, publicKey } = props.hostKey;
+    const { privateKey, publicKey, rsa } = props.hostKey;
     const config = composeCloudConfig({
       hostName: props.hostName,
-      hostKey: privateKey === undefined ? undefined : { privateKey: PRIVATE_KEY, publicKey: PUBLIC_KEY },
+      hostKey:
+        privateKey === undefined
+          ? undefined
+          : {
+              privateKey: PRIVATE_KEY,
+              publicKey: PUBLIC_KEY,
+              ...(rsa === undefined
+                ? {}
+                : { rsa: { privateKey: RSA_PRIVATE_KEY, publicKey: RSA_PUBLIC_KEY } }),
+            },
       hostKeyDirectory: directory,
       user: props.user,
       authorizedKeys: props.authorizedKeys ?? [],
@@ -92,6 +103,12 @@ export class FirstBoot extends Construct {
             : {
                 [PRIVATE_KEY]: localReference(this, 'private_key', privateKey),
                 [PUBLIC_KEY]: localReference(this, 'public_key', publicKey),
+                ...(rsa === undefined
+                  ? {}
+                  : {
+                      [RSA_PRIVATE_KEY]: localReference(this, 'rsa_private_key', rsa.privateKey),
+                      [RSA_PUBLIC_KEY]: localReference(this, 'rsa_public_key', rsa.publicKey),
+                    }),
               },
         ),
       },

@@ -12,6 +12,8 @@ export interface SopsRulesProps {
   readonly host: string;
   /** The host's age recipient. */
   readonly recipient: string;
+  /** The recipient of the key that the host gets next, while it is rotated. @default none */
+  readonly next?: string;
   /** The folder that holds the root `.sops.yaml`: the root of the repository, as sops is run from there. */
   readonly root: string;
   /**
@@ -48,6 +50,7 @@ export class SopsRules extends Construct {
     const entry: HostEntry = {
       host: props.host,
       recipient: props.recipient,
+      ...(props.next === undefined ? {} : { next: props.next }),
       admins: { ...props.admins },
       path: directory,
       shared: [...(props.shared ?? [])],

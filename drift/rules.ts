@@ -24,7 +24,7 @@ export function rulesFindings(
 ): Finding[] {
   const deployed = hosts.flatMap((host) => {
     const reading = states.get(host.name);
-    return reading?.status === 'deployed' ? [{ host, recipient: reading.state.recipient }] : [];
+    return reading?.status === 'deployed' ? [{ host, state: reading.state }] : [];
   });
   if (deployed.length === 0) return [];
   const about = (host: Host) => ({ host: host.name, check: 'rules', resource: ROOT_RULES }) as const;
@@ -41,10 +41,12 @@ export function rulesFindings(
       `make ${ROOT_RULES} readable for you`,
     );
   }
-  const entries = deployed.map(({ host, recipient }) => hostEntry(fleet, host, recipient));
+  const entries = deployed.map(({ host, state: { recipient, next } }) =>
+    hostEntry(fleet, host, { recipient, next: next?.recipient }),
+  );
   try {
     const checks = checkHosts(text, entries);
-    return deployed.flatMap(({ host, recipient }, i): Finding[] => {
+    return deployed.flatMap(({ host, state: { recipient } }, i): Finding[] => {
       const check = checks[i];
       if (check === undefined) return [];
       if ('error' in check) {

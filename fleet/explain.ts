@@ -78,11 +78,12 @@ function isMisspelt(path: Path, strays: readonly Path[]): boolean {
   );
 }
 
-/** The alternative of a union that the user was writing: the one that fails inside, rather than as a whole. */
+/** The alternative of a union that the user was writing: one that fails inside, and knows what is written there. */
 function branchMeant(issue: z.core.$ZodIssueInvalidUnion): Issue[] | undefined {
   const other = (inner: Issue) =>
     inner.path.length === 0 && (inner.code === 'invalid_type' || inner.code === 'invalid_value');
-  return issue.errors.find((issues) => !issues.some(other));
+  const inside = issue.errors.filter((issues) => !issues.some(other));
+  return inside.find((issues) => issues.every(({ code }) => code !== 'unrecognized_keys')) ?? inside.at(-1);
 }
 
 function typeMessage(issue: Issue, path: Path, value: unknown): string {
@@ -172,7 +173,7 @@ function strayKey(path: Path, key: string): string {
   if (path.length === 1 && path[0] === 'defaults' && isHostsOwn(key)) {
     return `${key} differs from host to host; write it in each host`;
   }
-  if (path.at(-1) === 'hostKey' && nearest(key, ['public']) === undefined) {
+  if (path.at(-1) === 'hostKey' && nearest(key, ['public', 'generation']) === undefined) {
     return `${show(key)} is no source of a host key; write generated, or { public: "ssh-ed25519 AAAA…" }`;
   }
   if (path.length === 0 && (isHostsOwn(key) || knownKeys(['defaults'])?.includes(key))) {

@@ -93,6 +93,10 @@ export interface Host {
   readonly cloudConfig?: CloudConfig;
 
   readonly hostKey: HostKeySource;
+  /** The key that takes over, while the host is rotated: secrets are for both, and sshd may serve either. */
+  readonly nextKey?: HostKeySource;
+  /** The types of the keys that are made here; always has ed25519. */
+  readonly hostKeyTypes: readonly HostKeyType[];
   /** Folder of its secrets: relative to `root`, forward slashes, no slash at the end. */
   readonly secrets: string;
   /** Further names, as the file gives them. */
@@ -135,9 +139,15 @@ export interface CloudConfig {
   readonly place: Place;
 }
 
+type HostKeyType = 'ed25519' | 'rsa';
+
 /** Decision 10 of the design: where a key comes from is a property of the host. */
 export type HostKeySource =
-  | { readonly source: 'generated' }
+  | {
+      readonly source: 'generated';
+      /** From 1; another number is another key. */
+      readonly generation: number;
+    }
   | {
       readonly source: 'public';
       /** One line, `ssh-ed25519 AAAA…`, a comment kept. */

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { posix } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { formatSshPublicKey, parseSshPublicKey } from '../keys/ssh-public-key';
 import type {
   CloudConfig,
@@ -157,6 +158,8 @@ class HostResolver {
       hostKeyDirectory: all.hostKeyDirectory,
       cloudConfig: this.cloudConfig(name, all.cloudConfig),
       hostKey: hostKeySource(all.hostKey),
+      nextKey: this.nextKey(name, all.hostKey, all.nextKey),
+      hostKeyTypes: [...new Set(all.hostKeyTypes)],
       secrets: canonicalPath(all.secrets.replaceAll('{host}', name)),
       aliases: all.aliases ?? [],
       ssh,
@@ -185,6 +188,21 @@ class HostResolver {
     const path = this.whereSet(name, key);
     const message = `${show(node)} is none of proxmox.nodes; ${didYouMean(node, this.nodes)}`;
     problems.add(source.place(path), path, message, show(node));
+  }
+
+  private nextKey(
+    name: string,
+    hostKey: WrittenHost['hostKey'],
+    written: WrittenHost['nextKey'],
+  ): HostKeySource | undefined {
+    if (written === undefined) return undefined;
+    const next = hostKeySource(written);
+    if (isDeepStrictEqual(next, hostKeySource(hostKey))) {
+      const path = ['hosts', name, 'nextKey'];
+      const message = `this is the key that ${name} has already; write another generation, or leave it out`;
+      this.reading.problems.add(this.reading.source.place(path), path, message);
+    }
+    return next;
   }
 
   private checkBalloon(name: string, balloon: number | undefined, memory: number): void {
@@ -247,9 +265,10 @@ function fixedIps(...addresses: (string | undefined)[]): string[] {
 }
 
 function hostKeySource(written: WrittenHost['hostKey']): HostKeySource {
-  return written === undefined || written === 'generated'
-    ? { source: 'generated' }
-    : { source: 'public', publicKey: written.public.trim() };
+  if (written === undefined || written === 'generated') return { source: 'generated', generation: 1 };
+  return 'public' in written
+    ? { source: 'public', publicKey: written.public.trim() }
+    : { source: 'generated', generation: written.generation };
 }
 
 /** A router stands in the host's own network, unless the host is alone in it (/32, /128) or it is link-local. */

@@ -46,6 +46,7 @@ export const BUILT_IN = {
   agent: true,
   authorizedKeys: [],
   hostKeyDirectory: '/etc/ssh',
+  hostKeyTypes: ['ed25519'],
   secrets: 'secrets/{host}',
 } as const;
 
@@ -262,6 +263,19 @@ const settings = {
     'Folder in the guest that the host key goes to; /persist/etc/ssh for a host whose root is wiped at boot. Default: /etc/ssh.',
     { default: BUILT_IN.hostKeyDirectory, pattern: /^\// },
   ).optional(),
+  hostKeyTypes: described(
+    z
+      .array(
+        z.literal(['ed25519', 'rsa'], {
+          error: ({ input }) => `${show(input)} is no type of a host key here; write ed25519 or rsa`,
+        }),
+      )
+      .refine((types) => types.includes('ed25519'), {
+        error: 'ed25519 is missing, and the age recipient is derived from it; write [ed25519, rsa]',
+      }),
+    'Types of the host keys that are made for the host: ed25519, and rsa (4096 bits) for old clients. Default: ed25519.',
+    { default: BUILT_IN.hostKeyTypes, example: ['ed25519', 'rsa'] },
+  ).optional(),
   cloudConfig: described(
     z.union([text(repositoryPath), z.record(z.string(), z.unknown())], {
       error: ({ input }) =>
@@ -278,6 +292,14 @@ const settings = {
 };
 
 /** What only a host can say, because no two of them may say the same. */
+const generation = z.strictObject({
+  generation: described(
+    wholeNumber(1, 999_999),
+    'Which key of the host it is: 1 is what "generated" makes, and another number is another key.',
+    { example: 2 },
+  ),
+});
+
 const own = {
   vmId: described(vmId(), 'Number of the VM in Proxmox, from 100 on; no other VM of the cluster has it.', {
     example: 283,
@@ -316,6 +338,7 @@ const own = {
     z.union(
       [
         z.literal('generated'),
+        generation,
         z.strictObject({
           public: described(
             text(hostPublicKey),
@@ -333,6 +356,13 @@ const own = {
     ),
     'Where the host key comes from: generated (made here, and injected at first boot), or the public key of a host that has one already. Default: generated.',
     { default: 'generated' },
+  ).optional(),
+  nextKey: described(
+    z.union([z.literal('generated'), generation], {
+      error: ({ input }) => `${show(input)} is no key that can be made; write { generation: 2 }`,
+    }),
+    'The key that takes over, while the host is rotated. It is made, and secrets are encrypted to both keys; the host boots with hostKey. Default: none.',
+    { example: { generation: 2 } },
   ).optional(),
 };
 

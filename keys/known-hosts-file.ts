@@ -9,7 +9,7 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 export interface KnownHost {
   /** Names as the file spells them: `name`, or `[name]:port` for another port than 22. */
   readonly names: readonly string[];
-  /** `TYPE BASE64` of the one key. */
+  /** `TYPE BASE64` of a key; names with several keys are given once for each. */
   readonly key: string;
 }
 
@@ -26,17 +26,17 @@ export interface KnownHostsEdit {
  * @param hash Whether new lines hide their names, as `HashKnownHosts yes` does; each name then has its own line.
  */
 export function withKnownHosts(text: string, wanted: readonly KnownHost[], hash = false): KnownHostsEdit {
-  const keyOf = keysByName(wanted);
-  const missing = new Set(keyOf.keys());
+  const keysOf = keysByName(wanted);
+  const missing = new Set([...keysOf].flatMap(([name, keys]) => [...keys].map((key) => `${name} ${key}`)));
   const kept = withoutNames(text, (name, key) => {
-    const ours = nameIn(name, keyOf);
+    const ours = nameIn(name, keysOf);
     if (ours === undefined) return false;
-    if (keyOf.get(ours) !== key) return true;
-    missing.delete(ours);
+    if (!keysOf.get(ours)?.has(key)) return true;
+    missing.delete(`${ours} ${key}`);
     return false;
   });
   const added = wanted.flatMap(({ names, key }) => {
-    const lacking = [...new Set(names)].filter((name) => missing.has(name.toLowerCase()));
+    const lacking = [...new Set(names)].filter((name) => missing.has(`${name.toLowerCase()} ${key}`));
     if (lacking.length === 0) return [];
     return hash ? lacking.map((name) => `${hashedName(name)} ${key}\n`) : [`${lacking.join(',')} ${key}\n`];
   });
@@ -47,18 +47,25 @@ export function withKnownHosts(text: string, wanted: readonly KnownHost[], hash 
 
 /** Takes away what `withKnownHosts` gave: these names where they have these keys. Another key is somebody else's. */
 export function withoutKnownHosts(text: string, unwanted: readonly KnownHost[]): KnownHostsEdit {
-  const keyOf = keysByName(unwanted);
+  const keysOf = keysByName(unwanted);
   const after = withoutNames(text, (name, key) => {
-    const ours = nameIn(name, keyOf);
-    return ours !== undefined && keyOf.get(ours) === key;
+    const ours = nameIn(name, keysOf);
+    return ours !== undefined && keysOf.get(ours)?.has(key) === true;
   });
   return { text: after, changed: after !== text };
 }
 
 /** Names are compared in lower case, as ssh does (match_pattern_list and host_hash of openssh-portable). */
-function keysByName(hosts: readonly KnownHost[]): ReadonlyMap<string, string> {
-  return new Map(hosts.flatMap(({ names, key }) => names.map((name) => [name.toLowerCase(), key] as const)));
+function keysByName(hosts: readonly KnownHost[]): KeysByName {
+  const keysOf = new Map<string, Set<string>>();
+  for (const { names, key } of hosts) {
+    for (const name of names.map((each) => each.toLowerCase()))
+      keysOf.set(name, (keysOf.get(name) ?? new Set()).add(key));
+  }
+  return keysOf;
 }
+
+type KeysByName = ReadonlyMap<string, ReadonlySet<string>>;
 
 /** The text without the names that `isOut` picks, and without the lines that have no other. */
 function withoutNames(text: string, isOut: (name: string, key: string) => boolean): string {
@@ -79,16 +86,16 @@ function withoutNames(text: string, isOut: (name: string, key: string) => boolea
 }
 
 /** Which of our names a written one is: the same, or its hash. A pattern is nobody's name. */
-function nameIn(written: string, keyOf: ReadonlyMap<string, string>): string | undefined {
+function nameIn(written: string, keysOf: KeysByName): string | undefined {
   if (!written.startsWith('|')) {
     const name = written.toLowerCase();
-    return keyOf.has(name) ? name : undefined;
+    return keysOf.has(name) ? name : undefined;
   }
   const [, version, salt = '', digest = ''] = written.split('|');
   if (version !== '1') return undefined;
   const expected = Buffer.from(digest, 'base64');
   const salted = Buffer.from(salt, 'base64');
-  return [...keyOf.keys()].find((name) => {
+  return [...keysOf.keys()].find((name) => {
     const actual = hmac(name, salted);
     return actual.length === expected.length && timingSafeEqual(actual, expected);
   });

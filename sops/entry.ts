@@ -7,6 +7,8 @@ export interface HostEntry {
   readonly host: string;
   /** The age recipient of the host. */
   readonly recipient: string;
+  /** The recipient of the key that the host gets next, while it is rotated: the anchor `host_<name>_next`. */
+  readonly next?: string;
   /** Who else can decrypt: name → age recipient (native, plugin, or an SSH public key). */
   readonly admins: Readonly<Record<string, string>>;
   /** The folder of the host's secrets, relative to the root, with slashes: `secrets/mqtt-01`. */
@@ -44,6 +46,7 @@ export function checkEntry(entry: HostEntry): HostEntry {
   return {
     host: entry.host,
     recipient: checkRecipient('recipient', entry.recipient),
+    ...(entry.next === undefined ? {} : { next: checkRecipient('next', entry.next) }),
     admins: checkAdmins(entry.admins),
     path: checkFolder('path', entry.path),
     shared: [...new Set(entry.shared.map((folder, index) => checkFolder(`shared[${index}]`, folder)))],

@@ -21,7 +21,7 @@ export interface Party {
 export class KeyHolders {
   private readonly hosts: ReadonlySet<string>;
   private readonly current = new Map<string, string>();
-  private readonly recipients = new Map<string, string>();
+  private readonly recipients = new Map<string, readonly string[]>();
   private readonly ruled: ReadonlySet<string>;
   private history: ReadonlyMap<string, string> | undefined;
 
@@ -38,23 +38,24 @@ export class KeyHolders {
       this.current.set(holder(`age:${recipient}`), `admin ${name}`);
     for (const [host, reading] of states) {
       if (reading.status !== 'deployed') continue;
-      const key = `age:${reading.state.recipient}`;
-      this.recipients.set(host, key);
-      this.current.set(key, `host ${host}`);
+      const { recipient, next } = reading.state;
+      this.recipients.set(host, [recipient, ...(next === undefined ? [] : [next.recipient])].map(ageKey));
+      this.current.set(ageKey(recipient), `host ${host}`);
+      if (next !== undefined) this.current.set(ageKey(next.recipient), `host ${host} (its next key)`);
     }
   }
 
-  /** The key that a host has by its state. */
-  keyOf(host: string): string | undefined {
-    return this.recipients.get(host);
+  /** The keys that a host has by its state: one, and while it is rotated the next one. */
+  keysOf(host: string): readonly string[] {
+    return this.recipients.get(host) ?? [];
   }
 
   /** The hosts that a rule takes a key for, though by their states they have another. */
   mistakenFor(key: string): readonly string[] {
     return this.anchors(key).flatMap((anchor) => {
-      const host = /^host_(.+)$/.exec(anchor)?.[1];
-      const actual = host === undefined ? undefined : this.recipients.get(host);
-      return host === undefined || actual === undefined || actual === holder(key) ? [] : [host];
+      const host = /^host_([^_]+)(_next)?$/.exec(anchor)?.[1] ?? '';
+      const actual = this.recipients.get(host);
+      return actual === undefined || actual.includes(holder(key)) ? [] : [host];
     });
   }
 
@@ -80,7 +81,7 @@ export class KeyHolders {
 
   /** By an anchor that stands, or stood, in the root `.sops.yaml`. */
   private named(key: string, anchor: string, isRuled: boolean): Party {
-    const [, kind, name = ''] = /^(host|admin)_(.+)$/.exec(anchor) ?? [];
+    const [, kind, name = ''] = /^(host|admin)_((?<=host_)[^_]+(?=_next$)|.+)/.exec(anchor) ?? [];
     if (kind === undefined) {
       const standing = isRuled ? 'current' : 'orphaned';
       return { key, name: isRuled ? anchor : `${anchor} (in no rule any more)`, standing };
@@ -94,6 +95,8 @@ export class KeyHolders {
     return { key, name: `${what} ${kind} ${name} (${short(shown(key))})`, standing: 'stale' };
   }
 }
+
+const ageKey = (recipient: string): string => `age:${recipient}`;
 
 /** A key as people know it: an age recipient alone, any other behind its kind. */
 function shown(key: string): string {

@@ -127,7 +127,7 @@ export function checkHosts(
     const wanted = checkEntry(entry);
     const { host } = wanted;
     try {
-      const isDone = unwantedAdmins(rules, wanted).length + additions(rules, wanted).length === 0;
+      const isDone = unwantedMembers(rules, wanted).length + additions(rules, wanted).length === 0;
       const outcome = isDone ? 'unchanged' : rules.anchors.has(`host_${host}`) ? 'updated' : 'added';
       return { host, outcome, warnings: isDone ? shadows(rules, wanted) : [] };
     } catch (error) {
@@ -148,12 +148,13 @@ interface Step {
 function compose(before: Rules, entry: HostEntry): Step & { readonly after: Rules } {
   const wanted = checkEntry(entry);
   const names = wantedNames(wanted);
-  // Without the admins that are no longer wanted.
-  const removed = edit(before, (rules) => unwantedAdmins(rules, wanted));
+  // Without the admins that are no longer wanted, and the key that the host was to get next.
+  const removed = edit(before, (rules) => unwantedMembers(rules, wanted));
   const added = edit(removed, (rules) => additions(rules, wanted));
   if (added === before) return { wanted, outcome: 'unchanged', departed: new Map(), after: before };
-  const after = edit(added, (rules) => orphanedAdmins(rules, before, new Set(names.keys())));
-  verify(before, after, { names: new Set(names.keys()), folders: foldersOf(wanted), emptied: false });
+  const after = edit(added, (rules) => orphans(rules, before, new Set(names.keys()), wanted.host));
+  const touched = new Set([...names.keys(), nextName(wanted.host)]);
+  verify(before, after, { names: touched, folders: foldersOf(wanted), emptied: false });
   verifyEntry(after, wanted);
   const outcome = before.anchors.has(`host_${wanted.host}`) ? 'updated' : 'added';
   return {
@@ -177,14 +178,16 @@ function warningsOf({ wanted, departed }: Step, final: Rules): RuleWarning[] {
 export function removeHost(text: string, host: string, file = FILE): Edit<string | undefined> {
   checkHostName(host);
   const before = readRules(text, file);
-  const name = `host_${host}`;
-  const folders = before.rules.filter((rule) => rule.ours && memberNames(rule).includes(name));
-  const dropped = edit(before, (rules) => membership(rules, name));
-  const unlisted = edit(dropped, (rules) => unusedAnchors(rules, new Set([name])));
-  const orphaned = edit(unlisted, (rules) => orphanedAdmins(rules, before, new Set()));
+  const names = namesOf(host);
+  const folders = before.rules.filter(
+    (rule) => rule.ours && memberNames(rule).some((name) => names.has(name)),
+  );
+  const dropped = edit(before, (rules) => membership(rules, names));
+  const unlisted = edit(dropped, (rules) => unusedAnchors(rules, names));
+  const orphaned = edit(unlisted, (rules) => orphans(rules, before, new Set(), host));
   const after = edit(orphaned, (rules) => emptySections(rules, before));
   verify(before, after, {
-    names: new Set([name]),
+    names,
     folders: new Set(folders.flatMap((rule) => rule.folder ?? [])),
     emptied: true,
   });
@@ -193,7 +196,7 @@ export function removeHost(text: string, host: string, file = FILE): Edit<string
     text: changed && after.source.trim() === '' ? undefined : after.source,
     changed,
     outcome: changed ? 'removed' : 'unchanged',
-    warnings: leftovers(after, name),
+    warnings: [...names].flatMap((name) => leftovers(after, name)),
   };
 }
 
@@ -207,10 +210,9 @@ export function leaveFolder(text: string, host: string, folder: string, file = F
   checkHostName(host);
   checkFolder('folder', folder);
   const before = readRules(text, file);
-  const name = `host_${host}`;
-  const left = edit(before, (rules) => membership(rules, name, folder));
-  const after = edit(left, (rules) => orphanedAdmins(rules, before, new Set()));
-  verify(before, after, { names: new Set(), folders: new Set([folder]), emptied: false });
+  const left = edit(before, (rules) => membership(rules, namesOf(host), folder));
+  const after = edit(left, (rules) => orphans(rules, before, new Set(), host));
+  verify(before, after, { names: new Set([nextName(host)]), folders: new Set([folder]), emptied: false });
   const changed = after.source !== text;
   return { text: after.source, changed, outcome: changed ? 'removed' : 'unchanged', warnings: [] };
 }
@@ -219,11 +221,12 @@ export function leaveFolder(text: string, host: string, folder: string, file = F
  * The text of a host's own `secrets/<host>/.sops.yaml`: the same recipients for every file beside it. sops takes it
  * when it runs in that folder, or is given it with `--config`. The recipient may be a Terraform expression.
  */
-export function hostRulesFile(entry: Pick<HostEntry, 'host' | 'recipient' | 'admins'>): string {
+export function hostRulesFile(entry: Pick<HostEntry, 'host' | 'recipient' | 'next' | 'admins'>): string {
   checkHostName(entry.host);
   const admins = Object.entries(checkAdmins(entry.admins)).sort(([a], [b]) => compare(a, b));
   const keys = admins.map(([name, recipient]) => [`admin_${name}`, scalarText(recipient)] as const);
-  const all = [...keys, [`host_${entry.host}`, entry.recipient] as const];
+  const next = entry.next === undefined ? [] : [[nextName(entry.host), entry.next] as const];
+  const all = [...keys, [`host_${entry.host}`, entry.recipient] as const, ...next];
   return [
     'keys:',
     ...all.map(([name, recipient]) => `  - &${name} ${recipient}`),
@@ -241,11 +244,22 @@ export function hostRulesFile(entry: Pick<HostEntry, 'host' | 'recipient' | 'adm
  * @throws SopsRulesError where none stands there.
  */
 export function recipientIn(text: string, host: string, file: string): string {
-  const { yaml, anchors } = readRules(text, file);
-  const node = anchors.get(`host_${host}`);
+  const rules = readRules(text, file);
+  return recipientAt(rules, `host_${host}`, host);
+}
+
+/** The same for the key that the host gets next; undefined where it gets none. @throws SopsRulesError */
+export function nextRecipientIn(text: string, host: string, file: string): string | undefined {
+  const rules = readRules(text, file);
+  const name = nextName(host);
+  return rules.anchors.has(name) ? recipientAt(rules, name, host) : undefined;
+}
+
+function recipientAt({ yaml, anchors }: Rules, name: string, host: string): string {
+  const node = anchors.get(name);
   const no = (found: string): never =>
     refuse(yaml, node?.range?.[0] ?? 0, found, `bring it back: npx cdktf deploy ${host}`);
-  if (!isScalar(node) || typeof node.value !== 'string') return no(`no recipient &host_${host} stands here`);
+  if (!isScalar(node) || typeof node.value !== 'string') return no(`no recipient &${name} stands here`);
   try {
     checkAgeRecipient(node.value);
   } catch (error) {
@@ -427,8 +441,18 @@ function wantedNames(entry: HostEntry): Map<string, string> {
   const admins = Object.entries(entry.admins).map(
     ([name, recipient]) => [`admin_${name}`, recipient] as const,
   );
-  return new Map([...admins.sort(([a], [b]) => compare(a, b)), [`host_${entry.host}`, entry.recipient]]);
+  const next = entry.next === undefined ? [] : [[nextName(entry.host), entry.next] as const];
+  return new Map([
+    ...admins.sort(([a], [b]) => compare(a, b)),
+    [`host_${entry.host}`, entry.recipient],
+    ...next,
+  ]);
 }
+
+/** The anchor of the key that a host gets next. No host's name has an underscore. */
+const nextName = (host: string): string => `host_${host}_next`;
+
+const namesOf = (host: string): ReadonlySet<string> => new Set([`host_${host}`, nextName(host)]);
 
 function foldersOf(entry: HostEntry): Set<string> {
   return new Set([entry.path, ...entry.shared]);
@@ -465,12 +489,16 @@ function edit(rules: Rules, change: (rules: Rules) => Splice[]): Rules {
   return readRules(splice(rules.yaml, splices), rules.yaml.file);
 }
 
-/** Takes admins who are no longer wanted out of the entry's rules. */
-function unwantedAdmins(rules: Rules, entry: HostEntry): Splice[] {
+/** Takes admins who are no longer wanted, and the host's next key where it gets none, out of the entry's rules. */
+function unwantedMembers(rules: Rules, entry: HostEntry): Splice[] {
   const names = wantedNames(entry);
   return [...foldersOf(entry)].flatMap((folder) =>
     (ruleFor(rules, folder)?.lists ?? []).flatMap((list) =>
-      removeMembers(rules, list, (name) => name.startsWith('admin_') && !names.has(name)),
+      removeMembers(
+        rules,
+        list,
+        (name) => (name.startsWith('admin_') || name === nextName(entry.host)) && !names.has(name),
+      ),
     ),
   );
 }
@@ -779,12 +807,14 @@ function readStyle({ yaml }: Rules): RuleStyle {
 // ---------------------------------------------------------------- removing
 
 /** Takes a host out of our rules, and a rule that has no host any more out of the file. */
-function membership(rules: Rules, name: string, folder?: string): Splice[] {
+function membership(rules: Rules, names: ReadonlySet<string>, folder?: string): Splice[] {
   const joined = rules.rules.filter(
     (rule) =>
-      rule.ours && memberNames(rule).includes(name) && (folder === undefined || rule.folder === folder),
+      rule.ours &&
+      memberNames(rule).some((name) => names.has(name)) &&
+      (folder === undefined || rule.folder === folder),
   );
-  const gone = joined.filter((rule) => isSpent(rule, name));
+  const gone = joined.filter((rule) => isSpent(rule, names));
   const whole = rules.ruleList
     ? removeItems(
         rules.yaml,
@@ -794,13 +824,15 @@ function membership(rules: Rules, name: string, folder?: string): Splice[] {
     : [];
   const single = joined
     .filter((rule) => !gone.includes(rule))
-    .flatMap((rule) => rule.lists.flatMap((list) => removeMembers(rules, list, (member) => member === name)));
+    .flatMap((rule) =>
+      rule.lists.flatMap((list) => removeMembers(rules, list, (member) => names.has(member))),
+    );
   return [...whole, ...single];
 }
 
 /** Whether a rule would hold no host any more, and nothing that people added to it. */
-function isSpent(rule: Rule, name: string): boolean {
-  const others = memberNames(rule).filter((member) => member.startsWith('host_') && member !== name);
+function isSpent(rule: Rule, names: ReadonlySet<string>): boolean {
+  const others = memberNames(rule).filter((member) => member.startsWith('host_') && !names.has(member));
   return others.length === 0 && isMap(rule.node) && isPlain(rule.node);
 }
 
@@ -844,12 +876,13 @@ function unusedAnchors(rules: Rules, names: ReadonlySet<string>): Splice[] {
   return splices;
 }
 
-/** Takes out the admins that were used before this edit, and aren't any more. */
-function orphanedAdmins(rules: Rules, before: Rules, wanted: ReadonlySet<string>): Splice[] {
-  const orphans = [...before.uses.keys()].filter(
-    (name) => name.startsWith('admin_') && !wanted.has(name) && !rules.uses.has(name),
+/** Takes out the admins, and the host's next key, that were used before this edit and aren't any more. */
+function orphans(rules: Rules, before: Rules, wanted: ReadonlySet<string>, host: string): Splice[] {
+  const gone = [...before.uses.keys()].filter(
+    (name) =>
+      (name.startsWith('admin_') || name === nextName(host)) && !wanted.has(name) && !rules.uses.has(name),
   );
-  return unusedAnchors(rules, new Set(orphans));
+  return unusedAnchors(rules, new Set(gone));
 }
 
 /** Takes out a section that this edit emptied, unless somebody's comment stands in it. */

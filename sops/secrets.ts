@@ -192,7 +192,7 @@ class Judge {
 
   /** Who has to be able to decrypt, whatever the rules say: the hosts that read it, by their states, and the admins. */
   private needed(readers: readonly string[]): Set<string> {
-    return new Set([...readers.flatMap((name) => this.holders.keyOf(name) ?? []), ...this.admins]);
+    return new Set([...readers.flatMap((name) => this.holders.keysOf(name)), ...this.admins]);
   }
 
   private trust(rule: CreationRule | undefined, needed: ReadonlySet<string>) {
@@ -202,7 +202,7 @@ class Judge {
       const hosts = this.holders.mistakenFor(written);
       if (hosts.length > 0) mistaken.set(key, hosts);
     }
-    const replaced = new Set([...mistaken.values()].flat().map((host) => this.holders.keyOf(host)));
+    const replaced = new Set([...mistaken.values()].flat().flatMap((host) => this.holders.keysOf(host)));
     const left = rule === undefined ? [] : [...needed].filter((key) => !ruled.has(key) && !replaced.has(key));
     const doubts = [
       ...[...mistaken.values()].flat().map((host) => `has another recipient for host ${host} than the state`),

@@ -11,7 +11,7 @@ import { HostKey } from '../constructs/host-key';
 import { fromStack } from '../constructs/paths';
 import { ProxmoxHost, type ProxmoxHostProps } from '../constructs/proxmox-host';
 import { SopsRules } from '../constructs/sops-rules';
-import type { Fleet, Host } from '../fleet/fleet';
+import type { Fleet, Host, HostKeySource } from '../fleet/fleet';
 import { sharedFoldersOf } from '../fleet/folders';
 import { FleetError } from '../fleet/problem';
 import { knownHostsNames } from '../keys/known-hosts';
@@ -39,14 +39,14 @@ export class HostStack extends TerraformStack {
     this.keepState(fleet, host);
     this.requireProviders(fleet);
 
-    const hostKey =
-      host.hostKey.source === 'generated'
-        ? HostKey.generated(this, 'host_key')
-        : HostKey.adopted(this, 'host_key', host.hostKey.publicKey);
+    const hostKey = this.hostKey(host, host.hostKey);
     const { recipient } = new AgeRecipient(this, 'age', { publicKey: hostKey.publicKey });
+    const next = host.nextKey && this.hostKey(host, host.nextKey);
+    const nextRecipient = next && new AgeRecipient(this, 'age_next', { publicKey: next.publicKey }).recipient;
     const rules = new SopsRules(this, 'sops', {
       host: host.name,
       recipient,
+      next: nextRecipient,
       root: fleet.root,
       admins: fleet.admins,
       directory: host.secrets,
@@ -97,11 +97,28 @@ export class HostStack extends TerraformStack {
     if (hostKey.madeAt !== undefined) {
       this.output('host_key_made_at', 'When the host key was made.', hostKey.madeAt);
     }
-    this.output(
-      'known_hosts',
-      'The line for known_hosts.',
-      `${knownHostsNames(host.knownAs, host.ssh.port)} ${hostKey.publicKey}`,
-    );
+    const served = [hostKey.publicKey, hostKey.rsa?.publicKey, next?.publicKey, next?.rsa?.publicKey];
+    const names = knownHostsNames(host.knownAs, host.ssh.port);
+    const lines = served.flatMap((key) => (key === undefined ? [] : [`${names} ${key}`]));
+    this.output('known_hosts', 'The lines for known_hosts.', lines.join('\n'));
+    const more = {
+      host_rsa_public_key: [
+        'The public RSA host key that the host serves beside it.',
+        hostKey.rsa?.publicKey,
+      ],
+      next_public_key: ['The public host key that takes over at the end of the rotation.', next?.publicKey],
+      next_rsa_public_key: ['The public RSA host key that takes over with it.', next?.rsa?.publicKey],
+    } as const;
+    for (const [id, [description, key]] of Object.entries(more)) {
+      if (key !== undefined) this.output(id, description, key);
+    }
+  }
+
+  /** A key of a later generation has a name of its own, so that it keeps it when it takes over. */
+  private hostKey({ hostKeyTypes }: Host, source: HostKeySource): HostKey {
+    if (source.source === 'public') return HostKey.adopted(this, 'adopted_key', source.publicKey);
+    const id = source.generation === 1 ? 'host_key' : `host_key_${source.generation}`;
+    return HostKey.generated(this, id, { rsa: hostKeyTypes.includes('rsa') });
   }
 
   private firstBoot(host: Host, hostKey: HostKey): FirstBoot {

@@ -32,13 +32,28 @@ interface Unreadable {
 }
 
 /** The public half of a host's state. */
-interface HostState {
+export interface HostState {
   /** The host key that the state says the host has. */
   readonly key: SshPublicKey;
   /** The age recipient of that key, derived here. */
   readonly recipient: string;
   /** When the key was made, ISO 8601; unknown for an adopted one. */
   readonly keyMadeAt?: string;
+  /** The RSA key beside it, where the host has one. */
+  readonly rsa?: SshPublicKey;
+  /** The key that takes over, while the host is rotated. */
+  readonly next?: NextKey;
+}
+
+interface NextKey {
+  readonly key: SshPublicKey;
+  readonly recipient: string;
+  readonly rsa?: SshPublicKey;
+}
+
+/** Every key that a host may serve by its state: its own, and while it is rotated the next one's. */
+export function declaredKeys({ key, rsa, next }: HostState): readonly SshPublicKey[] {
+  return [key, rsa, next?.key, next?.rsa].filter((each) => each !== undefined);
 }
 
 /** A state as Terraform writes it, decrypted, with the private key inside: it stays in memory. */
@@ -173,6 +188,11 @@ export function parseState(text: string, shown: string): StateReading {
           };
     }
     const key = parseSshPublicKey(line);
+    const keyAt = (output: string): SshPublicKey | undefined => {
+      const value = outputs[output]?.value;
+      return typeof value === 'string' ? parseSshPublicKey(value) : undefined;
+    };
+    const [rsa, next, nextRsa] = ['host_rsa_public_key', 'next_public_key', 'next_rsa_public_key'].map(keyAt);
     const madeAt = outputs.host_key_made_at?.value;
     return {
       status: 'deployed',
@@ -180,6 +200,16 @@ export function parseState(text: string, shown: string): StateReading {
         key,
         recipient: ageRecipientOf(key),
         ...(typeof madeAt === 'string' ? { keyMadeAt: madeAt } : {}),
+        ...(rsa === undefined ? {} : { rsa }),
+        ...(next === undefined
+          ? {}
+          : {
+              next: {
+                key: next,
+                recipient: ageRecipientOf(next),
+                ...(nextRsa === undefined ? {} : { rsa: nextRsa }),
+              },
+            }),
       },
     };
   } catch {

@@ -47,7 +47,8 @@ describe('a fleet', () => {
           agent: true,
           authorizedKeys: [],
           hostKeyDirectory: '/etc/ssh',
-          hostKey: { source: 'generated' },
+          hostKeyTypes: ['ed25519'],
+          hostKey: { source: 'generated', generation: 1 },
           secrets: 'secrets/mqtt-01',
           aliases: [],
           ssh: { address: '192.0.2.83', port: 22 },
@@ -152,6 +153,12 @@ describe('a host', () => {
   });
 
   test('can be adopted by its public key', () => {
+    const rotated = hostOf(hostWith('hostKey: { generation: 2 }, nextKey: { generation: 3 }'));
+    expect([rotated.hostKey, rotated.nextKey]).toEqual([
+      { source: 'generated', generation: 2 },
+      { source: 'generated', generation: 3 },
+    ]);
+    expect(hostOf(hostWith('hostKeyTypes: [rsa, ed25519, rsa]')).hostKeyTypes).toEqual(['rsa', 'ed25519']);
     expect(hostOf(hostWith(`hostKey: { public: ${KEY} root@mqtt }`)).hostKey).toEqual({
       source: 'public',
       publicKey: `${KEY} root@mqtt`,

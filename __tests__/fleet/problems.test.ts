@@ -685,6 +685,21 @@ describe('words', () => {
       '6:31: hosts.mqtt-01.user: "Ops" is no login name; write one such as ops',
     ],
     [
+      'a next key that is the present one',
+      hostWith('nextKey: generated'),
+      '6:34: hosts.mqtt-01.nextKey: this is the key that mqtt-01 has already; write another generation, or leave it out',
+    ],
+    [
+      'generation',
+      hostWith('nextKey: { generation: 0 }'),
+      '6:48: hosts.mqtt-01.nextKey.generation: 0 is out of range; write a whole number from 1 to 999999',
+    ],
+    [
+      'hostKeyTypes',
+      hostWith('hostKeyTypes: [rsa]'),
+      '6:39: hosts.mqtt-01.hostKeyTypes: ed25519 is missing, and the age recipient is derived from it; write [ed25519, rsa]',
+    ],
+    [
       'hostKeyDirectory',
       hostWith('hostKeyDirectory: etc/ssh'),
       '6:43: hosts.mqtt-01.hostKeyDirectory: "etc/ssh" is no plain absolute path; write one such as /persist/etc/ssh',

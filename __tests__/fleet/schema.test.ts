@@ -38,7 +38,7 @@ test('its defaults are those that hold, and stand in the descriptions', () => {
   const shown = schema.properties?.defaults?.properties ?? {};
   for (const [name, value] of Object.entries(BUILT_IN)) {
     expect({ [name]: shown[name]?.default }).toEqual({ [name]: value });
-    const word = Array.isArray(value) ? 'none' : String(value);
+    const word = Array.isArray(value) ? value.join(', ') || 'none' : String(value);
     expect(shown[name]?.description).toContain(`Default: ${word}.`);
   }
 });

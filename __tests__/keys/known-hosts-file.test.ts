@@ -51,6 +51,15 @@ describe('the host gets its key', () => {
   });
 });
 
+test('a host with two keys has both, whichever was there', () => {
+  const both = [...wanted, { names: ['mqtt-01', '192.0.2.83'], key: foreign }];
+  const lines = `mqtt-01,192.0.2.83 ${ours}\nmqtt-01,192.0.2.83 ${foreign}\n`;
+  expect(withKnownHosts('', both).text).toBe(lines);
+  expect(withKnownHosts(`mqtt-01,192.0.2.83 ${old}\nmqtt-01,192.0.2.83 ${ours}\n`, both).text).toBe(lines);
+  expect(withKnownHosts(lines, wanted).text).toBe(`mqtt-01,192.0.2.83 ${ours}\n`);
+  expect(withoutKnownHosts(lines, both).text).toBe('');
+});
+
 const word = fc
   .stringMatching(/^[a-z0-9.-]{1,12}$/)
   .filter((text) => text !== 'mqtt-01' && text !== '192.0.2.83');

@@ -1,6 +1,14 @@
 import { parse } from 'yaml';
 import { HostEntryError } from '../../sops/entry';
-import { applyHost, applyHosts, hostRulesFile, leaveFolder, recipientIn, removeHost } from '../../sops/rules';
+import {
+  applyHost,
+  applyHosts,
+  hostRulesFile,
+  leaveFolder,
+  nextRecipientIn,
+  recipientIn,
+  removeHost,
+} from '../../sops/rules';
 import { SopsRulesError } from '../../sops/yaml-text';
 import { entryOf, recipientOf } from './entries';
 
@@ -20,6 +28,49 @@ function rulesOf(text: string): { path_regex?: string; [key: string]: unknown }[
 function apply(text: string | undefined, entry = MQTT): string {
   return applyHost(text, entry).text;
 }
+
+describe('a host that gets another key', () => {
+  const next = recipientOf('next of mqtt-01');
+  const rotated = entryOf('mqtt-01', { next, shared: ['secrets/shared/mqtt'] });
+  const settled = entryOf('mqtt-01', { shared: ['secrets/shared/mqtt'] });
+  const neighbour = entryOf('mqtt-02', { shared: ['secrets/shared/mqtt'] });
+
+  test('is in its rules with both', () => {
+    const text = apply(apply(undefined, settled), rotated);
+    const [own, shared] = rulesOf(text);
+    expect(own).toEqual({ path_regex: '^secrets/mqtt-01/', key_groups: [{ age: [OPS, HOST, next] }] });
+    expect(shared?.key_groups).toEqual(own?.key_groups);
+    expect(parse(hostRulesFile(rotated)).keys).toEqual([OPS, HOST, next]);
+    expect(nextRecipientIn(hostRulesFile(rotated), 'mqtt-01', 'f')).toBe(next);
+    expect(nextRecipientIn(hostRulesFile(settled), 'mqtt-01', 'f')).toBeUndefined();
+  });
+
+  test.each([undefined, `# ours\nkeys: []\ncreation_rules: # by hand\n  - path_regex: .*\n    pgp: ABC\n`])(
+    'leaves no trace of it where it goes back, in %j',
+    (text) => {
+      const before = apply(apply(text, settled), neighbour);
+      const during = apply(before, rotated);
+      expect(during).not.toBe(before);
+      expect(apply(during, rotated)).toBe(during);
+      expect(apply(during, settled)).toBe(before);
+    },
+  );
+
+  test('has the next key as its own in the end', () => {
+    const during = apply(apply(undefined, neighbour), rotated);
+    const after = { ...settled, recipient: next };
+    expect(apply(during, after)).toBe(apply(apply(undefined, neighbour), after));
+  });
+
+  test('goes with both', () => {
+    const alone = apply(undefined, neighbour);
+    expect(removeHost(apply(alone, rotated), 'mqtt-01').text).toBe(alone);
+    const text = leaveFolder(apply(alone, rotated), 'mqtt-01', 'secrets/shared/mqtt').text;
+    expect(rulesOf(text).find(({ path_regex }) => path_regex?.includes('shared'))?.key_groups).toEqual([
+      { age: [OPS, neighbour.recipient] },
+    ]);
+  });
+});
 
 describe('a file of our own', () => {
   test('is written as people write it', () => {

@@ -35,6 +35,32 @@ describe('the stack of a host', () => {
     expect(synthesize(PLAIN)).not.toContain(PROJECT);
   });
 
+  test('declares the next key beside the present one, and boots with the present one', () => {
+    const stack = JSON.parse(synthesize('{ vmId: 283, nextKey: { generation: 2 } }'));
+    expect(Object.keys(stack.resource.tls_private_key)).toEqual(['host_key_ed25519', 'host_key_2_ed25519']);
+    const { value } = stack.output.next_public_key;
+    expect(value).toBe('${trimspace(tls_private_key.host_key_2_ed25519.public_key_openssh)}');
+    const locals = JSON.stringify(stack.locals);
+    expect(stack.locals.first_boot_private_key).toContain('tls_private_key.host_key_ed25519.');
+    expect(locals.match(/host_key_2_ed25519/g)).toHaveLength(1); // the recipient's
+    expect(stack.output.known_hosts.value.split('\n')).toHaveLength(2);
+
+    const after = JSON.parse(synthesize('{ vmId: 283, hostKey: { generation: 2 } }'));
+    expect(Object.keys(after.resource.tls_private_key)).toEqual(['host_key_2_ed25519']);
+    expect(after.resource.proxmox_virtual_environment_vm).toEqual(
+      JSON.parse(synthesize('{ vmId: 283 }')).resource.proxmox_virtual_environment_vm,
+    );
+  });
+
+  test('makes an RSA key beside it where one is asked for', () => {
+    const stack = JSON.parse(synthesize('{ vmId: 283, hostKeyTypes: [ed25519, rsa] }'));
+    expect(stack.resource.tls_private_key.host_key_rsa).toMatchObject({ algorithm: 'RSA', rsa_bits: 4096 });
+    const [{ data }] = [stack.resource.proxmox_virtual_environment_file.first_boot_snippet.source_raw].flat();
+    for (const file of ['ssh_host_rsa_key', 'ssh_host_rsa_key.pub', 'ssh_host_ed25519_key'])
+      expect(data).toContain(`path: /etc/ssh/${file}\n`);
+    expect(stack.output.age_recipient).toEqual(JSON.parse(synthesize(PLAIN)).output.age_recipient);
+  });
+
   test('makes no key and injects none where the host is adopted by its public key', () => {
     const { line } = testKey();
     const stack = JSON.parse(synthesize(`{ vmId: 283, hostKey: { public: "${line} root@mqtt-01" } }`));
