@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, () => Add>> = {
   drift: () => (require('./drift') as typeof import('./drift')).addDriftCommand,
   changed: () => (require('./changed') as typeof import('./changed')).addChangedCommand,
   publish: () => (require('./publish') as typeof import('./publish')).addPublishCommands,
+  rotate: () => (require('./rotate') as typeof import('./rotate')).addRotateCommand,
   report: () => (require('./report') as typeof import('./report')).addReportCommand,
   secrets: () => (require('./secrets') as typeof import('./secrets')).addSecretsCommands,
   completion: () => (require('./completion') as typeof import('./completion')).addCompletionCommand,

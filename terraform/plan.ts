@@ -54,7 +54,7 @@ const resourceChange = z.looseObject({
 export type ResourceChange = z.infer<typeof resourceChange>;
 
 /** `terraform show -json PLAN`, format 1.x. */
-const planJson = z.looseObject({
+export const planJson = z.looseObject({
   format_version: z.string(),
   resource_drift: z.array(resourceChange).optional(),
   resource_changes: z.array(resourceChange).optional(),

@@ -32,6 +32,8 @@ export interface RunOptions {
   readonly shell?: boolean;
   /** Killed after this many milliseconds; the status is null then. @default it takes as long as it takes */
   readonly timeoutMs?: number;
+  /** Written to its standard input. @default none: it has no standard input */
+  readonly input?: string;
 }
 
 const running = new Set<ReturnType<typeof spawn>>();
@@ -41,14 +43,16 @@ process.on('exit', () => {
 });
 
 /**
- * Runs a program to its end, without standard input.
+ * Runs a program to its end.
  *
  * @throws ProgramError where there is no such program.
  */
 export function runProgram(program: string, args: readonly string[], options: RunOptions): Promise<Ended> {
-  const { cwd, env = process.env, onLine, shell = false, timeoutMs } = options;
+  const { cwd, env = process.env, onLine, shell = false, timeoutMs, input } = options;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd, env, shell, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(program, args, { cwd, env, shell, stdio: ['pipe', 'pipe', 'pipe'] });
+    // A program that ends without reading it all breaks the pipe; how it ended tells more.
+    child.stdin.on('error', () => undefined).end(input);
     running.add(child);
     // Not spawn's own: where the program can't be started, that would keep this one waiting.
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), timeoutMs);

@@ -240,8 +240,11 @@ describe('a deployed fleet of three', () => {
     ],
   ])('the root .sops.yaml: %s', async (_what, change, finding) => {
     const undo = edit('.sops.yaml', change);
-    expect(await drift()).toMatchObject({ status: 2, found: [finding] });
-    undo();
+    try {
+      expect(await drift()).toMatchObject({ status: 2, found: [finding] });
+    } finally {
+      undo();
+    }
     expect(await drift()).toMatchObject(CLEAN);
   });
 

@@ -165,6 +165,6 @@ describe('a host with an ed25519 and an RSA key that gets new ones', () => {
     expect(check.output).toContain("can decrypt secrets/mqtt-01/broker.yaml, and shouldn't");
     await decryptWith('second', async () => succeeded(await hostkey('secrets', 'sync')));
     expect(broker()).toEqual([recipientOf(next)]);
-    expect(checkout.transcript).not.toContain('PRIVATE KEY');
+    expect(checkout.transcript).not.toMatch(/PRIVATE\sKEY/);
   });
 });
