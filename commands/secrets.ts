@@ -6,9 +6,9 @@ import { rulesFindings, withoutEchoes } from '../drift/rules';
 import { findingsOfSecrets } from '../drift/secrets';
 import type { Fleet } from '../fleet/fleet';
 import { show } from '../fleet/problem';
-import { readersOf, readSecrets, type Secret, type Secrets, type SecretsOptions } from '../sops/secrets';
+import { lookAtSecrets } from '../sops/look';
+import type { Secret, SecretsOptions } from '../sops/secrets';
 import { needsSync, refusal, type Synced, syncSecrets } from '../sops/sync';
-import { readStates, type StateReading } from '../terraform/state';
 import { coloursOf } from './colours';
 import { CommandError, type FleetOptions, hostsNamed, loadFleetFor, withFleet } from './fleet-option';
 import { progress } from './progress';
@@ -70,7 +70,7 @@ export function addSecretsCommands(program: Command): void {
     .action(sync);
 }
 
-/** Hosts by name; everything else is a file or a folder. */
+/** Hosts by name; everything else is a file or a folder. @throws CommandError for a name that is none of these. */
 function chosen(fleet: Fleet, names: readonly string[]): SecretsOptions {
   const isFile = (name: string) => !fleet.hosts.some((host) => host.name === name) && existsSync(name);
   const files = names.filter(isFile);
@@ -93,22 +93,9 @@ function inRepository({ root, file: fleetFile }: Fleet, name: string): string {
   return file;
 }
 
-/** @throws CommandError where a file that was asked for by name is none. */
-async function look(fleet: Fleet, names: readonly string[]): Promise<Looked> {
-  const options = chosen(fleet, names);
-  const readers = readersOf(fleet, options);
-  const states = await readStates(
-    fleet,
-    names.length === 0 ? fleet.hosts : fleet.hosts.filter(({ name }) => readers.has(name)),
-  );
-  return { ...readSecrets(fleet, states, options), states };
-}
-
-type Looked = Secrets & { readonly states: ReadonlyMap<string, StateReading> };
-
 async function check(names: readonly string[], options: Options): Promise<void> {
   const fleet = loadFleetFor(options);
-  const looked = await look(fleet, names);
+  const looked = await lookAtSecrets(fleet, chosen(fleet, names));
   const { secrets, states } = looked;
   const hosts = fleet.hosts.filter(({ name }) => states.has(name));
   const findings = withoutEchoes([
@@ -145,7 +132,7 @@ type Result = Synced | { readonly status: 'would sync' };
 
 async function sync(names: readonly string[], options: Options): Promise<void> {
   const fleet = loadFleetFor(options);
-  const looked = await look(fleet, names);
+  const looked = await lookAtSecrets(fleet, chosen(fleet, names));
   const todo = looked.secrets.filter(needsSync);
   const bySecret = new Map(todo.map((secret) => [secret.file, secret]));
   const { say, done } = progress();

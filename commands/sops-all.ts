@@ -5,7 +5,8 @@ import { hostEntry } from '../fleet/host-entry';
 import { loadFleet } from '../fleet/load';
 import { FleetError } from '../fleet/problem';
 import { type HostEntry, HostEntryError } from '../sops/entry';
-import { applyHosts, type HostsEdit, nextRecipientIn, recipientIn } from '../sops/rules';
+import { ROOT_RULES } from '../sops/root-rules';
+import { applyHosts, type HostsEdit, recipientsIn } from '../sops/rules';
 import { updateTextFile } from '../sops/text-file';
 import { isExpected, outcomeText, printWarnings, reportError } from './sops-change';
 
@@ -16,8 +17,6 @@ interface Request {
   readonly json: boolean;
 }
 
-const FILE = '.sops.yaml';
-
 /**
  * Puts every deployed host of a fleet into the root `.sops.yaml`, and says what that changed. Terraform runs `apply`
  * only where an entry changes, so it never notices that people lost the file or a part of it.
@@ -27,7 +26,7 @@ const FILE = '.sops.yaml';
 export async function applyAll(request: Request): Promise<number> {
   try {
     const fleet = loadFleet(request.fleet);
-    const result = await updateTextFile(join(fleet.root, FILE), (text) => applyDeployed(text, fleet));
+    const result = await updateTextFile(join(fleet.root, ROOT_RULES), (text) => applyDeployed(text, fleet));
     report(request, result);
     return 0;
   } catch (error) {
@@ -46,7 +45,7 @@ interface FleetEdit extends HostsEdit {
 function applyDeployed(text: string | undefined, fleet: Fleet): FleetEdit {
   const read = fleet.hosts.map((host) => ({
     host: host.name,
-    file: `${host.secrets}/${FILE}`,
+    file: `${host.secrets}/${ROOT_RULES}`,
     entry: entryOf(fleet, host),
   }));
   const edit = applyHosts(
@@ -58,14 +57,9 @@ function applyDeployed(text: string | undefined, fleet: Fleet): FleetEdit {
 }
 
 function entryOf(fleet: Fleet, host: Host): HostEntry | undefined {
-  const file = `${host.secrets}/${FILE}`;
+  const file = `${host.secrets}/${ROOT_RULES}`;
   const text = readOwn(join(fleet.root, file), file);
-  return text === undefined
-    ? undefined
-    : hostEntry(fleet, host, {
-        recipient: recipientIn(text, host.name, file),
-        next: nextRecipientIn(text, host.name, file),
-      });
+  return text === undefined ? undefined : hostEntry(fleet, host, recipientsIn(text, host.name, file));
 }
 
 function readOwn(path: string, shown: string): string | undefined {
@@ -81,7 +75,7 @@ function readOwn(path: string, shown: string): string | undefined {
 
 function report({ json }: Request, { changed, hosts, missing, warnings }: FleetEdit): void {
   if (json) {
-    process.stdout.write(`${JSON.stringify({ file: FILE, changed, hosts, missing, warnings })}\n`);
+    process.stdout.write(`${JSON.stringify({ file: ROOT_RULES, changed, hosts, missing, warnings })}\n`);
     return;
   }
   printWarnings(warnings);
@@ -91,5 +85,5 @@ function report({ json }: Request, { changed, hosts, missing, warnings }: FleetE
       `${host} left out: there is no ${file}; if the host is deployed: npx cdktf deploy ${host}`,
   );
   const lines = done.length + left.length === 0 ? ['the fleet has no hosts'] : [...done, ...left];
-  process.stdout.write(lines.map((line) => `${FILE}: ${line}\n`).join(''));
+  process.stdout.write(lines.map((line) => `${ROOT_RULES}: ${line}\n`).join(''));
 }

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 import { checkHostName, type HostEntry, HostEntryError } from '../sops/entry';
+import { ROOT_RULES } from '../sops/root-rules';
 import { applyHost, type Edit, leaveFolder, removeHost } from '../sops/rules';
 import { TextFileError, updateTextFile } from '../sops/text-file';
 import { SopsRulesError } from '../sops/yaml-text';
@@ -19,11 +20,9 @@ export interface Request {
   readonly entry: { readonly text?: string; readonly from: string };
 }
 
-const FILE = '.sops.yaml';
-
 /** Changes the root `.sops.yaml` and says what was done. @returns the exit code. */
 export async function changeRootRules(action: 'apply' | 'remove', request: Request): Promise<number> {
-  const file = join(request.root, FILE);
+  const file = join(request.root, ROOT_RULES);
   try {
     const { host, edit, recipient } = await plan(action, request);
     const result = await updateTextFile(file, edit);
@@ -121,21 +120,21 @@ function report(request: Request, host: string, result: Edit<string | undefined>
   const { folder } = request;
   const deleted = result.changed && result.text === undefined;
   if (request.json) {
-    const line = { file: FILE, host, folder, outcome, recipient, deleted, warnings };
+    const line = { file: ROOT_RULES, host, folder, outcome, recipient, deleted, warnings };
     process.stdout.write(`${JSON.stringify(line)}\n`);
     return;
   }
   printWarnings(warnings);
   const from = folder === undefined || outcome !== 'removed' ? '' : ` from the rule for ${folder}`;
   const more = deleted ? ', and the file with it, as it held nothing else' : '';
-  process.stdout.write(`${FILE}: ${host} ${outcomeText(outcome, recipient)}${from}${more}\n`);
+  process.stdout.write(`${ROOT_RULES}: ${host} ${outcomeText(outcome, recipient)}${from}${more}\n`);
 }
 
 /** Tells people what to look at in the root `.sops.yaml`. */
 export function printWarnings(warnings: Edit<unknown>['warnings']): void {
   for (const { line, message } of warnings) {
     const head = coloursOf(process.stderr).yellow('warning:');
-    process.stderr.write(`${head} ${FILE}:${line}: ${message}\n`);
+    process.stderr.write(`${head} ${ROOT_RULES}:${line}: ${message}\n`);
   }
 }
 

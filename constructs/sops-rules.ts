@@ -50,7 +50,7 @@ export class SopsRules extends Construct {
     const entry: HostEntry = {
       host: props.host,
       recipient: props.recipient,
-      ...(props.next === undefined ? {} : { next: props.next }),
+      next: props.next,
       admins: { ...props.admins },
       path: directory,
       shared: [...(props.shared ?? [])],

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { isMap, isScalar, type Node, type Scalar, stringify, type YAMLMap } from 'yaml';
 import { updateTextFile } from '../sops/text-file';
@@ -158,6 +159,16 @@ export async function editFleetFile(file: string, edit: (text: string) => string
     const text = edit(before);
     return { text, changed: text !== before };
   });
+}
+
+/** Sets some settings of a host in the fleet's file, all or none; undefined takes one out. @throws as `editFleetFile` */
+export function declare(file: string, host: string, settings: WrittenSettings): Promise<void> {
+  return editFleetFile(file, (text) =>
+    Object.entries(settings).reduce(
+      (edited, [key, value]) => setHostSetting(edited, path.basename(file), host, key, value),
+      text,
+    ),
+  );
 }
 
 function hostsMap({ root }: YamlText): YAMLMap | undefined {

@@ -11,7 +11,7 @@ export function hostEntry(
   return {
     host: name,
     recipient,
-    ...(next === undefined ? {} : { next }),
+    next,
     admins: fleet.admins,
     path: secrets,
     shared: sharedFoldersOf(fleet, name),

@@ -71,6 +71,10 @@ export function formatSshPublicKey(key: SshPublicKey): string {
   return `${key.type} ${Buffer.from(key.blob).toString('base64')}`;
 }
 
+/** Whether two keys are one, whatever their comments. */
+export const isSameSshKey = (a: SshPublicKey, b: SshPublicKey): boolean =>
+  formatSshPublicKey(a) === formatSshPublicKey(b);
+
 /** The SHA-256 fingerprint as `ssh-keygen -l` prints it: `SHA256:` and unpadded base64. */
 export function fingerprint(key: SshPublicKey): string {
   return `SHA256:${createHash('sha256').update(key.blob).digest('base64').replace(/=+$/, '')}`;

@@ -1,5 +1,5 @@
 import type { Host } from '../fleet/fleet';
-import { fingerprint, formatSshPublicKey, type SshPublicKey } from '../keys/ssh-public-key';
+import { fingerprint, isSameSshKey, type SshPublicKey } from '../keys/ssh-public-key';
 import { declaredKeys, type StateReading } from '../terraform/state';
 import type { Scan, Silence } from './scan';
 
@@ -30,23 +30,21 @@ export function compare(host: Host, state: StateReading, scan: Scan | undefined)
   }
   if (scan === undefined) return { status: 'unknown', message: 'it was not scanned', remedy: '' };
   if (scan.status === 'silent') return { status: 'unknown', ...explain(host, scan.why) };
-  const { key: first, rsa, next } = state.state;
-  const isServed = (wanted: SshPublicKey) => scan.keys.some((served) => isSame(served, wanted));
+  const { key: first, next } = state.state;
+  const isServed = (wanted: SshPublicKey) => scan.keys.some((served) => isSameSshKey(served, wanted));
   // While a host is rotated, it serves the one or the other.
-  const pair = [{ key: first, rsa }, ...(next === undefined ? [] : [next])].find(({ key }) => isServed(key));
+  const pair = [state.state, ...(next === undefined ? [] : [next])].find(({ key }) => isServed(key));
   if (pair === undefined) return { status: 'different', key: first, served: scan.keys };
   const { key } = pair;
   if (pair.rsa !== undefined && !isServed(pair.rsa))
     return { status: 'different', key: pair.rsa, served: scan.keys };
   const declared = declaredKeys(state.state);
-  const others = scan.keys.filter((served) => !declared.some((each) => isSame(served, each)));
+  const others = scan.keys.filter((served) => !declared.some((each) => isSameSshKey(served, each)));
   // A host that made its own keys made the other types, too; where ours were injected, nobody made others.
   return others.length === 0 || host.hostKey.source === 'public'
     ? { status: 'same', key }
     : { status: 'extra', key, others };
 }
-
-const isSame = (a: SshPublicKey, b: SshPublicKey): boolean => formatSshPublicKey(a) === formatSshPublicKey(b);
 
 function explain({ ssh: { address, port }, name }: Host, why: Silence): { message: string; remedy: string } {
   const where = `${address} port ${port}`;

@@ -1,9 +1,16 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Host } from '../fleet/fleet';
-import { fingerprint, formatSshPublicKey, type SshPublicKey } from '../keys/ssh-public-key';
+import { fingerprint, formatSshPublicKey, isSameSshKey, type SshPublicKey } from '../keys/ssh-public-key';
 import { type GuestLogin, runInGuest } from '../live/guest-ssh';
 import { scanServers } from '../live/scan';
 import { lastWords, ProgramError } from '../terraform/program';
 import type { StateKey } from './state-keys';
+
+/** The keys that a host serves; none where it doesn't answer. */
+async function scan({ name, ssh }: Host, waitSeconds: number): Promise<readonly SshPublicKey[]> {
+  const found = (await scanServers(new Map([[name, ssh]]), { waitSeconds })).get(name);
+  return found?.status === 'answered' ? found.keys : [];
+}
 
 /** What sshd on a host serves, of the keys that it may. @throws ProgramError where it doesn't answer. */
 export async function servedOf(
@@ -11,11 +18,10 @@ export async function servedOf(
   keys: readonly SshPublicKey[],
   waitSeconds = 0,
 ): Promise<SshPublicKey> {
-  const scan = (await scanServers(new Map([[host.name, host.ssh]]), { waitSeconds })).get(host.name);
+  const all = await scan(host, waitSeconds);
   const wait = `bin/hostkey verify ${host.name} --wait 120`;
-  if (scan?.status !== 'answered') throw new ProgramError(`${host.name} doesn't answer`, wait);
-  const lines = new Set(scan.keys.map(formatSshPublicKey));
-  const served = keys.find((key) => lines.has(formatSshPublicKey(key)));
+  if (all.length === 0) throw new ProgramError(`${host.name} doesn't answer`, wait);
+  const served = keys.find((key) => all.some((each) => isSameSshKey(each, key)));
   if (served !== undefined) return served;
   throw new ProgramError(
     `${host.name} serves none of the keys of its state`,
@@ -62,15 +68,14 @@ export async function installKeys(
   if (first === undefined) return;
   // sshd takes a moment to listen again.
   for (let attempt = 0; ; attempt++) {
-    const scan = (await scanServers(new Map([[host.name, host.ssh]]), { waitSeconds: 20 })).get(host.name);
-    const lines = scan?.status === 'answered' ? scan.keys.map(formatSshPublicKey) : [];
-    if (keys.every(({ publicKey }) => lines.includes(formatSshPublicKey(publicKey)))) break;
+    const served = await scan(host, 20);
+    if (keys.every(({ publicKey }) => served.some((each) => isSameSshKey(each, publicKey)))) break;
     if (attempt >= 20)
       throw new ProgramError(
         `${host.name} doesn't serve ${fingerprint(first.publicKey)}, which was installed`,
         `look at the guest: journalctl -u ssh (or sshd)`,
       );
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await sleep(500);
   }
   // A scan sees what is served; a login proves who holds it.
   const proof = await runInGuest(host, [first.publicKey], 'true', '', login);

@@ -1,14 +1,13 @@
-import path from 'node:path';
-import { editFleetFile, setHostSetting } from '../fleet/edit';
+import { declare } from '../fleet/edit';
 import type { Fleet, Host, HostKeySource } from '../fleet/fleet';
 import { loadFleet } from '../fleet/load';
-import { fingerprint, formatSshPublicKey, type SshPublicKey } from '../keys/ssh-public-key';
+import { fingerprint, isSameSshKey, type SshPublicKey } from '../keys/ssh-public-key';
 import type { GuestLogin } from '../live/guest-ssh';
-import { readersOf, readSecrets } from '../sops/secrets';
+import { lookAtSecrets } from '../sops/look';
 import { needsSync, syncSecrets } from '../sops/sync';
 import { Deployment } from '../terraform/deployment';
 import { lastWords, ProgramError, runProgram } from '../terraform/program';
-import { type HostState, parseState, readStates, readStateTexts } from '../terraform/state';
+import { type HostState, readingOf, readStateTexts } from '../terraform/state';
 import { installKeys, servedOf } from './install';
 import { keysInState } from './state-keys';
 
@@ -37,7 +36,7 @@ export interface Position {
   readonly next: Step | 'none';
   readonly present: SshPublicKey;
   readonly coming?: SshPublicKey;
-  /** Which of the two sshd serves; undefined where nobody asked, or it doesn't answer. */
+  /** Which of the two sshd serves; undefined where it doesn't answer. */
   readonly served?: SshPublicKey;
 }
 
@@ -66,16 +65,12 @@ async function read(file: string, name: string): Promise<Now> {
   const fleet = loadFleet(file);
   const host = fleet.hosts.find((each) => each.name === name);
   if (host === undefined) throw new ProgramError(`${name} is no host of ${file}`);
-  const text = (await readStateTexts(fleet, [host])).get(name);
-  if (text?.status !== 'found')
+  const text = (await readStateTexts(fleet, [host])).get(name) ?? { status: 'absent' };
+  const reading = readingOf(text);
+  if (reading.status === 'unreadable') throw new ProgramError(reading.message, reading.remedy);
+  if (reading.status === 'absent' || text.status !== 'found')
     throw new ProgramError(
-      text?.status === 'unreadable' ? text.message : `${name} was never deployed, so it has no key to rotate`,
-      text?.status === 'unreadable' ? text.remedy : `npx cdktf deploy ${name}`,
-    );
-  const reading = parseState(text.text, text.shown);
-  if (reading.status !== 'deployed')
-    throw new ProgramError(
-      reading.status === 'unreadable' ? reading.message : `${name} was never deployed`,
+      `${name} was never deployed, so it has no key to rotate`,
       `npx cdktf deploy ${name}`,
     );
   return { fleet, host, state: reading.state, text: text.text };
@@ -83,18 +78,12 @@ async function read(file: string, name: string): Promise<Now> {
 
 /** Secrets that this host reads and whose recipients aren't what they should be. */
 async function unsynced({ fleet, host }: Now) {
-  const options = { hosts: new Set([host.name]) };
-  const readers = readersOf(fleet, options);
-  const states = await readStates(
-    fleet,
-    fleet.hosts.filter(({ name }) => readers.has(name)),
-  );
-  const looked = readSecrets(fleet, states, options);
+  const looked = await lookAtSecrets(fleet, { hosts: new Set([host.name]) });
   return { looked, files: looked.secrets.filter(needsSync) };
 }
 
 /** Tells how far a host is, without changing anything. */
-export async function positionOf(file: string, name: string, ask = true): Promise<Position> {
+export async function positionOf(file: string, name: string): Promise<Position> {
   const now = await read(file, name);
   const { host, state } = now;
   const about = { host: name, present: state.key };
@@ -104,21 +93,17 @@ export async function positionOf(file: string, name: string, ask = true): Promis
     return { ...about, next: files.some(isLeftover) ? 'secrets for the new one' : 'none' };
   }
   const both = { ...about, coming: state.next.key };
-  const served = ask
-    ? await servedOf(host, [state.next.key, state.key]).catch((error: unknown) => {
-        if (error instanceof ProgramError) return undefined;
-        throw error;
-      })
-    : undefined;
+  const served = await servedOf(host, [state.next.key, state.key]).catch((error: unknown) => {
+    if (error instanceof ProgramError) return undefined;
+    throw error;
+  });
   const seen = { ...both, ...(served === undefined ? {} : { served }) };
   if (host.nextKey === undefined) return { ...seen, next: 'retired' };
   const { files } = await unsynced(now);
   if (files.length > 0) return { ...seen, next: 'secrets for both' };
-  if (served !== undefined && isSame(served, state.next.key)) return { ...seen, next: 'retired' };
+  if (served !== undefined && isSameSshKey(served, state.next.key)) return { ...seen, next: 'retired' };
   return { ...seen, next: 'delivered' };
 }
-
-const isSame = (a: SshPublicKey, b: SshPublicKey): boolean => formatSshPublicKey(a) === formatSshPublicKey(b);
 
 /** A file that an earlier key of the host can still decrypt. */
 const isLeftover = ({ extra }: { readonly extra: readonly { readonly standing: string }[] }): boolean =>
@@ -134,95 +119,83 @@ export class NotDelivered extends ProgramError {}
  * @throws ProgramError, NotDelivered; what was done until then stays, and the next call goes on from there.
  */
 export async function rotate(file: string, name: string, options: RotateOptions = {}): Promise<Position> {
-  const { onStep = () => undefined, say = () => undefined } = options;
   let now = await read(file, name);
-  if (now.host.nextKey === undefined && now.state.next === undefined) {
-    const leftover = (await unsynced(now)).files.some(isLeftover);
-    if (leftover) {
-      await syncAll(now, 'secrets for the new one', options);
-      return positionOf(file, name, false);
-    }
-    const next = nextOf(now.host);
-    await editFleetFile(file, (text) => setHostSetting(text, path.basename(file), name, 'nextKey', next));
-    onStep('declared', `${file}: hosts.${name}.nextKey`);
+  const isUnderWay = now.host.nextKey !== undefined || now.state.next !== undefined;
+  // What an earlier one has left is finished first, and no other is begun.
+  if (!isUnderWay && !(await unsynced(now)).files.some(isLeftover)) {
+    await declare(file, name, { nextKey: nextOf(now.host) });
+    options.onStep?.('declared', `${file}: hosts.${name}.nextKey`);
     now = await read(file, name);
   }
 
   if (now.host.nextKey !== undefined) {
     if (now.state.next === undefined) {
-      say('making the new key');
+      options.say?.('making the new key');
       await deploy(now);
       now = await read(file, name);
       if (now.state.next === undefined) throw new ProgramError(`${name} got no second key`);
-      onStep('made', fingerprint(now.state.next.key));
+      options.onStep?.('made', fingerprint(now.state.next.key));
     }
     await installNext(now, options);
-    await editFleetFile(file, (text) => {
-      const base = path.basename(file);
-      const taken = setHostSetting(text, base, name, 'hostKey', writtenKey(now.host.nextKey));
-      return setHostSetting(taken, base, name, 'nextKey', undefined);
-    });
+    await declare(file, name, { hostKey: writtenKey(now.host.nextKey), nextKey: undefined });
     now = await read(file, name);
   }
 
   if (now.state.next !== undefined) {
     const served = await servedOf(now.host, [now.state.next.key, now.state.key], 30);
-    if (!isSame(served, now.state.next.key))
+    if (!isSameSshKey(served, now.state.next.key))
       throw new ProgramError(
         `${name} serves ${fingerprint(served)}, its old key, though ${file} has the new one as its own`,
         `write hostKey and nextKey of ${name} as they were before, and run it again: git diff ${file}`,
       );
-    say('retiring the old key');
+    options.say?.('retiring the old key');
     await deploy(now);
     now = await read(file, name);
-    onStep('retired', `the state has ${fingerprint(now.state.key)} alone`);
+    options.onStep?.('retired', `the state has ${fingerprint(now.state.key)} alone`);
   }
   await syncAll(now, 'secrets for the new one', options);
-  return positionOf(file, name, false);
+  return positionOf(file, name);
 }
 
 async function installNext(now: Now, options: RotateOptions): Promise<void> {
-  const { onStep = () => undefined, say = () => undefined } = options;
   const { fleet, host, state, text } = now;
   const { next } = state;
   if (next === undefined || host.nextKey === undefined) return;
   const served = await servedOf(host, [next.key, state.key], 30);
   await syncAll(now, 'secrets for both', options);
-  if (isSame(served, next.key)) return;
+  if (isSameSshKey(served, next.key)) return;
   if (options.deliver !== undefined) {
-    say(`delivering: ${options.deliver}`);
+    options.say?.(`delivering: ${options.deliver}`);
     const env = { ...process.env, HOSTKEY_HOST: host.name };
     const ended = await runProgram(options.deliver, [], { cwd: fleet.root, shell: true, env });
     if (ended.status !== 0)
       throw new ProgramError(`${options.deliver} failed (exit ${ended.status}): ${lastWords(ended)}`);
-    onStep('delivered', options.deliver);
+    options.onStep?.('delivered', options.deliver);
   } else if (options.delivered !== true) {
     throw new NotDelivered(
       `${host.name} must have its secrets as they are encrypted now before its old key goes`,
       `deploy its configuration; then bin/hostkey rotate ${host.name} --delivered`,
     );
-  } else onStep('delivered', 'as you say');
-  say('installing the new key');
+  } else options.onStep?.('delivered', 'as you say');
+  options.say?.('installing the new key');
   const keys = keysInState(text, host.nextKey);
   if (keys.length === 0)
     throw new ProgramError(`the state of ${host.name} holds no private key of its next key`);
   await installKeys(host, [state.key], keys, options);
-  onStep('installed', `sshd serves ${fingerprint(next.key)}`);
+  options.onStep?.('installed', `sshd serves ${fingerprint(next.key)}`);
 }
 
-async function syncAll(
-  now: Now,
-  step: Step,
-  { onStep = () => undefined, say = () => undefined }: RotateOptions,
-) {
+async function syncAll(now: Now, step: Step, options: RotateOptions): Promise<void> {
   const { looked, files } = await unsynced(now);
   if (files.length === 0 && step === 'secrets for both') return;
-  const results = await syncSecrets(now.fleet, looked, { onStart: (each) => say(`syncing ${each}`) });
+  const results = await syncSecrets(now.fleet, looked, {
+    onStart: (each) => options.say?.(`syncing ${each}`),
+  });
   for (const [secret, result] of results) {
     if (result.status === 'left')
       throw new ProgramError(`${secret} is left as it is: ${result.message}`, result.remedy);
   }
-  onStep(step, files.length === 0 ? 'nothing to sync' : files.map(({ file }) => file).join(', '));
+  options.onStep?.(step, files.length === 0 ? 'nothing to sync' : files.map(({ file }) => file).join(', '));
 }
 
 /** What a rotation may change of a stack. */
@@ -248,7 +221,8 @@ async function deploy({ fleet, host }: Now): Promise<void> {
 
 /** The key that follows a host's present one. */
 function nextOf({ hostKey }: Host): unknown {
-  return hostKey.source === 'generated' ? { generation: hostKey.generation + 1 } : 'generated';
+  const generation = hostKey.source === 'generated' ? hostKey.generation + 1 : 1;
+  return writtenKey({ source: 'generated', generation });
 }
 
 function writtenKey(source: HostKeySource | undefined): unknown {
@@ -262,7 +236,6 @@ function writtenKey(source: HostKeySource | undefined): unknown {
  * @throws ProgramError where the old key is gone already.
  */
 export async function abort(file: string, name: string, options: RotateOptions = {}): Promise<Position> {
-  const { onStep = () => undefined, say = () => undefined } = options;
   let now = await read(file, name);
   const { host, state, text } = now;
   if (host.nextKey === undefined) {
@@ -275,25 +248,23 @@ export async function abort(file: string, name: string, options: RotateOptions =
   }
   if (state.next !== undefined) {
     const served = await servedOf(host, [state.next.key, state.key], 30);
-    if (isSame(served, state.next.key)) {
+    if (isSameSshKey(served, state.next.key)) {
       const keys = keysInState(text, host.hostKey);
       if (keys.length === 0)
         throw new ProgramError(
           `the old key of ${name} was made by the host itself, and is gone`,
           `go on to the end: bin/hostkey rotate ${name}`,
         );
-      say('installing the old key again');
+      options.say?.('installing the old key again');
       await installKeys(host, [state.next.key], keys, options);
-      onStep('installed', `sshd serves ${fingerprint(state.key)} again`);
+      options.onStep?.('installed', `sshd serves ${fingerprint(state.key)} again`);
     }
   }
-  await editFleetFile(file, (before) =>
-    setHostSetting(before, path.basename(file), name, 'nextKey', undefined),
-  );
+  await declare(file, name, { nextKey: undefined });
   now = await read(file, name);
   await deploy(now);
-  onStep('retired', 'the next key is gone');
+  options.onStep?.('retired', 'the next key is gone');
   now = await read(file, name);
   await syncAll(now, 'secrets for the new one', options);
-  return positionOf(file, name, false);
+  return positionOf(file, name);
 }

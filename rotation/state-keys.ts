@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { HostKeySource } from '../fleet/fleet';
+import { generatedKeyId } from '../fleet/generated-key';
 import { parseSshPublicKey, type SshPublicKey } from '../keys/ssh-public-key';
 
 /** A key pair of a state. It stays in memory, and goes nowhere but to the host that it is for. */
@@ -26,10 +27,10 @@ const pair = z.looseObject({ public_key_openssh: z.string(), private_key_openssh
 export function keysInState(text: string, source: HostKeySource): StateKey[] {
   if (source.source !== 'generated') return [];
   const { resources } = state.parse(JSON.parse(text));
-  const prefix = source.generation === 1 ? 'host_key' : `host_key_${source.generation}`;
+  const id = generatedKeyId(source.generation);
   return (['ed25519', 'rsa'] as const).flatMap((type) => {
     const resource = resources.find(
-      (each) => each.type === 'tls_private_key' && each.name === `${prefix}_${type}`,
+      (each) => each.type === 'tls_private_key' && each.name === `${id}_${type}`,
     );
     const found = pair.safeParse(resource?.instances[0]?.attributes);
     if (!found.success) return [];

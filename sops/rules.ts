@@ -3,6 +3,7 @@ import { checkAgeRecipient } from '../keys/age-recipient';
 import { KeyFormatError } from '../keys/ssh-public-key';
 import { checkAdmins, checkEntry, checkFolder, checkHostName, type HostEntry } from './entry';
 import { folderOf, folderRegex, matchedFile, reach } from './path-regex';
+import { ROOT_RULES } from './root-rules';
 import {
   aboveComments,
   appendListPair,
@@ -60,7 +61,6 @@ export interface Edit<Text> {
   readonly warnings: readonly RuleWarning[];
 }
 
-const FILE = '.sops.yaml';
 const OUR_NAME = /^(admin|host)_/;
 
 /**
@@ -69,7 +69,7 @@ const OUR_NAME = /^(admin|host)_/;
  *
  * @throws SopsRulesError where the text can't be edited safely, HostEntryError where the entry is wrong.
  */
-export function applyHost(text: string | undefined, entry: HostEntry, file = FILE): Edit<string> {
+export function applyHost(text: string | undefined, entry: HostEntry, file = ROOT_RULES): Edit<string> {
   const step = compose(readRules(text ?? '', file), entry);
   const { after, outcome } = step;
   return {
@@ -89,7 +89,11 @@ export interface HostsEdit extends Edit<string | undefined> {
  * `applyHost` for many hosts in one edit. The lines of all warnings are those of the final text; without hosts, the
  * text stays what it is, also where there is none.
  */
-export function applyHosts(text: string | undefined, entries: readonly HostEntry[], file = FILE): HostsEdit {
+export function applyHosts(
+  text: string | undefined,
+  entries: readonly HostEntry[],
+  file = ROOT_RULES,
+): HostsEdit {
   const steps: Step[] = [];
   let rules = readRules(text ?? '', file);
   for (const entry of entries) {
@@ -120,7 +124,7 @@ export type HostCheck =
 export function checkHosts(
   text: string | undefined,
   entries: readonly HostEntry[],
-  file = FILE,
+  file = ROOT_RULES,
 ): readonly HostCheck[] {
   const rules = readRules(text ?? '', file);
   return entries.map((entry) => {
@@ -175,7 +179,7 @@ function warningsOf({ wanted, departed }: Step, final: Rules): RuleWarning[] {
  *
  * @throws SopsRulesError where the text can't be edited safely.
  */
-export function removeHost(text: string, host: string, file = FILE): Edit<string | undefined> {
+export function removeHost(text: string, host: string, file = ROOT_RULES): Edit<string | undefined> {
   checkHostName(host);
   const before = readRules(text, file);
   const names = namesOf(host);
@@ -206,7 +210,7 @@ export function removeHost(text: string, host: string, file = FILE): Edit<string
  *
  * @throws SopsRulesError where the text can't be edited safely, HostEntryError where the folder is none.
  */
-export function leaveFolder(text: string, host: string, folder: string, file = FILE): Edit<string> {
+export function leaveFolder(text: string, host: string, folder: string, file = ROOT_RULES): Edit<string> {
   checkHostName(host);
   checkFolder('folder', folder);
   const before = readRules(text, file);
@@ -223,10 +227,10 @@ export function leaveFolder(text: string, host: string, folder: string, file = F
  */
 export function hostRulesFile(entry: Pick<HostEntry, 'host' | 'recipient' | 'next' | 'admins'>): string {
   checkHostName(entry.host);
-  const admins = Object.entries(checkAdmins(entry.admins)).sort(([a], [b]) => compare(a, b));
-  const keys = admins.map(([name, recipient]) => [`admin_${name}`, scalarText(recipient)] as const);
-  const next = entry.next === undefined ? [] : [[nextName(entry.host), entry.next] as const];
-  const all = [...keys, [`host_${entry.host}`, entry.recipient] as const, ...next];
+  const names = wantedNames({ ...entry, admins: checkAdmins(entry.admins) });
+  const all = [...names].map(
+    ([name, key]) => [name, name.startsWith('admin_') ? scalarText(key) : key] as const,
+  );
   return [
     'keys:',
     ...all.map(([name, recipient]) => `  - &${name} ${recipient}`),
@@ -244,15 +248,21 @@ export function hostRulesFile(entry: Pick<HostEntry, 'host' | 'recipient' | 'nex
  * @throws SopsRulesError where none stands there.
  */
 export function recipientIn(text: string, host: string, file: string): string {
-  const rules = readRules(text, file);
-  return recipientAt(rules, `host_${host}`, host);
+  return recipientAt(readRules(text, file), `host_${host}`, host);
 }
 
-/** The same for the key that the host gets next; undefined where it gets none. @throws SopsRulesError */
-export function nextRecipientIn(text: string, host: string, file: string): string | undefined {
+/** The same with that of the key that the host gets next, where it gets one. @throws SopsRulesError */
+export function recipientsIn(
+  text: string,
+  host: string,
+  file: string,
+): Pick<HostEntry, 'recipient' | 'next'> {
   const rules = readRules(text, file);
-  const name = nextName(host);
-  return rules.anchors.has(name) ? recipientAt(rules, name, host) : undefined;
+  const next = nextName(host);
+  return {
+    recipient: recipientAt(rules, `host_${host}`, host),
+    next: rules.anchors.has(next) ? recipientAt(rules, next, host) : undefined,
+  };
 }
 
 function recipientAt({ yaml, anchors }: Rules, name: string, host: string): string {
@@ -437,7 +447,7 @@ function memberNames(rule: Rule | undefined): string[] {
 // ---------------------------------------------------------------- what an entry wants
 
 /** Anchor → recipient: the admins', then the host's. */
-function wantedNames(entry: HostEntry): Map<string, string> {
+function wantedNames(entry: Pick<HostEntry, 'host' | 'recipient' | 'next' | 'admins'>): Map<string, string> {
   const admins = Object.entries(entry.admins).map(
     ([name, recipient]) => [`admin_${name}`, recipient] as const,
   );
@@ -451,6 +461,10 @@ function wantedNames(entry: HostEntry): Map<string, string> {
 
 /** The anchor of the key that a host gets next. No host's name has an underscore. */
 const nextName = (host: string): string => `host_${host}_next`;
+
+/** Whether a name leaves a host's rules when it isn't wanted any more: an admin's, and that of the host's next key. */
+const isPassing = (name: string, host: string): boolean =>
+  name.startsWith('admin_') || name === nextName(host);
 
 const namesOf = (host: string): ReadonlySet<string> => new Set([`host_${host}`, nextName(host)]);
 
@@ -494,11 +508,7 @@ function unwantedMembers(rules: Rules, entry: HostEntry): Splice[] {
   const names = wantedNames(entry);
   return [...foldersOf(entry)].flatMap((folder) =>
     (ruleFor(rules, folder)?.lists ?? []).flatMap((list) =>
-      removeMembers(
-        rules,
-        list,
-        (name) => (name.startsWith('admin_') || name === nextName(entry.host)) && !names.has(name),
-      ),
+      removeMembers(rules, list, (name) => isPassing(name, entry.host) && !names.has(name)),
     ),
   );
 }
@@ -879,8 +889,7 @@ function unusedAnchors(rules: Rules, names: ReadonlySet<string>): Splice[] {
 /** Takes out the admins, and the host's next key, that were used before this edit and aren't any more. */
 function orphans(rules: Rules, before: Rules, wanted: ReadonlySet<string>, host: string): Splice[] {
   const gone = [...before.uses.keys()].filter(
-    (name) =>
-      (name.startsWith('admin_') || name === nextName(host)) && !wanted.has(name) && !rules.uses.has(name),
+    (name) => isPassing(name, host) && !wanted.has(name) && !rules.uses.has(name),
   );
   return unusedAnchors(rules, new Set(gone));
 }

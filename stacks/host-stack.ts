@@ -13,6 +13,7 @@ import { ProxmoxHost, type ProxmoxHostProps } from '../constructs/proxmox-host';
 import { SopsRules } from '../constructs/sops-rules';
 import type { Fleet, Host, HostKeySource } from '../fleet/fleet';
 import { sharedFoldersOf } from '../fleet/folders';
+import { generatedKeyId } from '../fleet/generated-key';
 import { FleetError } from '../fleet/problem';
 import { knownHostsNames } from '../keys/known-hosts';
 import { RemoteState } from './remote-state';
@@ -114,11 +115,9 @@ export class HostStack extends TerraformStack {
     }
   }
 
-  /** A key of a later generation has a name of its own, so that it keeps it when it takes over. */
   private hostKey({ hostKeyTypes }: Host, source: HostKeySource): HostKey {
     if (source.source === 'public') return HostKey.adopted(this, 'adopted_key', source.publicKey);
-    const id = source.generation === 1 ? 'host_key' : `host_key_${source.generation}`;
-    return HostKey.generated(this, id, { rsa: hostKeyTypes.includes('rsa') });
+    return HostKey.generated(this, generatedKeyId(source.generation), { rsa: hostKeyTypes.includes('rsa') });
   }
 
   private firstBoot(host: Host, hostKey: HostKey): FirstBoot {

@@ -1,17 +1,9 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Fleet, Host } from '../fleet/fleet';
-import { planJson, type ResourceChange } from './plan';
+import { type ResourceChange, readPlan } from './plan';
 import { type Ended, lastWords, ProgramError, runTerraform } from './program';
 import { synthesize } from './synth';
-
-/** What is said while a stack is applied: a resource's address, and what becomes of it. */
-export type OnResource = (address: string, action: string) => void;
-
-export interface DeploymentOptions {
-  /** Resources to build anew, as `-replace` of Terraform takes them. @default none */
-  readonly replace?: readonly string[];
-}
 
 /**
  * A plan of one host's stack, in the folder that `cdktf deploy` works in, which is looked at before it is applied.
@@ -31,7 +23,7 @@ export class Deployment {
    *
    * @throws ProgramError with Terraform's own words where that fails.
    */
-  static async plan(fleet: Fleet, host: Host, { replace = [] }: DeploymentOptions = {}): Promise<Deployment> {
+  static async plan(fleet: Fleet, host: Host): Promise<Deployment> {
     const repository = process.cwd();
     const outdir = path.join(repository, 'cdktf.out');
     mkdirSync(outdir, { recursive: true, mode: 0o700 });
@@ -39,26 +31,15 @@ export class Deployment {
     const folder = path.join(outdir, 'stacks', host.name);
     const file = path.join(folder, `hostkey-${process.pid}.tfplan`);
     const run = async (what: string, args: readonly string[]): Promise<Ended> => {
-      const ended = await runTerraform(args, { cwd: folder });
+      const ended = await runTerraform([what, ...args], { cwd: folder });
       if (ended.status === 0) return ended;
       throw new ProgramError(`terraform ${what} of ${host.name}: ${lastWords(ended)}`, '');
     };
     try {
-      await run('init', ['init', '-input=false', '-no-color']);
-      await run('plan', [
-        'plan',
-        '-input=false',
-        '-no-color',
-        '-lock-timeout=60s',
-        `-out=${file}`,
-        ...replace.map((address) => `-replace=${address}`),
-      ]);
-      const shown = await run('show', ['show', '-json', file]);
-      const { resource_changes = [] } = planJson.parse(JSON.parse(shown.stdout));
-      const changes = resource_changes.filter(
-        ({ mode, change }) => mode === 'managed' && change.actions[0] !== 'no-op',
-      );
-      return new Deployment(folder, file, changes);
+      await run('init', ['-input=false', '-no-color']);
+      await run('plan', ['-input=false', '-no-color', '-lock-timeout=60s', `-out=${file}`]);
+      const shown = await run('show', ['-json', file]);
+      return new Deployment(folder, file, readPlan(shown.stdout).changes);
     } catch (error) {
       rmSync(file, { force: true });
       throw error;
@@ -66,13 +47,9 @@ export class Deployment {
   }
 
   /** @throws ProgramError with Terraform's own words; what was done until then is in the state. */
-  async apply(onResource: OnResource = () => undefined): Promise<void> {
-    const onLine = (line: string): void => {
-      const [, address, action] = line.match(/^(\S+): (Creating|Modifying|Destroying)\.\.\./) ?? [];
-      if (address !== undefined && action !== undefined) onResource(address, action.toLowerCase());
-    };
+  async apply(): Promise<void> {
     const args = ['apply', '-input=false', '-no-color', '-lock-timeout=60s', this.file];
-    const ended = await runTerraform(args, { cwd: this.folder, onLine });
+    const ended = await runTerraform(args, { cwd: this.folder });
     if (ended.status !== 0) throw new ProgramError(`terraform apply: ${lastWords(ended)}`, '');
   }
 

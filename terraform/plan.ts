@@ -54,11 +54,24 @@ const resourceChange = z.looseObject({
 export type ResourceChange = z.infer<typeof resourceChange>;
 
 /** `terraform show -json PLAN`, format 1.x. */
-export const planJson = z.looseObject({
+const planJson = z.looseObject({
   format_version: z.string(),
   resource_drift: z.array(resourceChange).optional(),
   resource_changes: z.array(resourceChange).optional(),
 });
+
+/** What `terraform show -json PLAN` says of the resources, without those that stay as they are. */
+export function readPlan(text: string): {
+  readonly drift: readonly ResourceChange[];
+  readonly changes: readonly ResourceChange[];
+} {
+  const { resource_drift = [], resource_changes = [] } = planJson.parse(JSON.parse(text));
+  const isManaged = ({ mode }: ResourceChange) => mode === 'managed';
+  return {
+    drift: resource_drift.filter(isManaged),
+    changes: resource_changes.filter((each) => isManaged(each) && each.change.actions[0] !== 'no-op'),
+  };
+}
 
 /** A line of `terraform plan -json` (terraform, docs "Machine-Readable UI"). */
 const uiLine = z.looseObject({
@@ -332,12 +345,9 @@ class Planner {
       this.fail(batch.works, `terraform show: ${lastWords(shown)}`, '');
       return;
     }
-    const { resource_drift = [], resource_changes = [] } = planJson.parse(JSON.parse(shown.stdout));
-    const drift = byHost(batch, resource_drift);
-    const changes = byHost(
-      batch,
-      resource_changes.filter((each) => each.change.actions[0] !== 'no-op'),
-    );
+    const plan = readPlan(shown.stdout);
+    const drift = byHost(batch, plan.drift);
+    const changes = byHost(batch, plan.changes);
     for (const { host } of batch.works) {
       this.readings.set(host, {
         status: 'planned',
@@ -393,7 +403,7 @@ class Planner {
 /** The changes of each host, by their addresses in its own stack. */
 function byHost(batch: Batch, changes: readonly ResourceChange[]): Map<string | undefined, ResourceChange[]> {
   const found = new Map<string | undefined, ResourceChange[]>();
-  for (const each of changes.filter(({ mode }) => mode === 'managed')) {
+  for (const each of changes) {
     const host = batch.hostOf(each.address);
     const own = { ...each, address: each.address.replace(/^module\.m\d+\./, '') };
     found.set(host, [...(found.get(host) ?? []), own]);

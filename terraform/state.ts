@@ -31,29 +31,26 @@ interface Unreadable {
   readonly begun?: true;
 }
 
-/** The public half of a host's state. */
-export interface HostState {
-  /** The host key that the state says the host has. */
+/** A host key that a state declares. */
+interface DeclaredKey {
   readonly key: SshPublicKey;
   /** The age recipient of that key, derived here. */
   readonly recipient: string;
-  /** When the key was made, ISO 8601; unknown for an adopted one. */
-  readonly keyMadeAt?: string;
   /** The RSA key beside it, where the host has one. */
   readonly rsa?: SshPublicKey;
-  /** The key that takes over, while the host is rotated. */
-  readonly next?: NextKey;
 }
 
-interface NextKey {
-  readonly key: SshPublicKey;
-  readonly recipient: string;
-  readonly rsa?: SshPublicKey;
+/** The public half of a host's state: the host key that the state says the host has. */
+export interface HostState extends DeclaredKey {
+  /** When the key was made, ISO 8601; unknown for an adopted one. */
+  readonly keyMadeAt?: string;
+  /** The key that takes over, while the host is rotated. */
+  readonly next?: DeclaredKey;
 }
 
 /** Every key that a host may serve by its state: its own, and while it is rotated the next one's. */
-export function declaredKeys({ key, rsa, next }: HostState): readonly SshPublicKey[] {
-  return [key, rsa, next?.key, next?.rsa].filter((each) => each !== undefined);
+export function declaredKeys(state: HostState): readonly SshPublicKey[] {
+  return [state, state.next].flatMap((each) => [each?.key, each?.rsa]).filter((each) => each !== undefined);
 }
 
 /** A state as Terraform writes it, decrypted, with the private key inside: it stays in memory. */
@@ -176,8 +173,8 @@ const LEAVE_DATABASE = { skip_schema_creation: true, skip_table_creation: true, 
 export function parseState(text: string, shown: string): StateReading {
   try {
     const { outputs = {}, resources = [] } = stateFile.parse(JSON.parse(text));
-    const line = outputs.host_public_key?.value;
-    if (typeof line !== 'string') {
+    const own = declaredKey(outputs, 'host');
+    if (own === undefined) {
       return resources.length === 0
         ? { status: 'absent' }
         : {
@@ -187,29 +184,14 @@ export function parseState(text: string, shown: string): StateReading {
             remedy: 'deploy the host again',
           };
     }
-    const key = parseSshPublicKey(line);
-    const keyAt = (output: string): SshPublicKey | undefined => {
-      const value = outputs[output]?.value;
-      return typeof value === 'string' ? parseSshPublicKey(value) : undefined;
-    };
-    const [rsa, next, nextRsa] = ['host_rsa_public_key', 'next_public_key', 'next_rsa_public_key'].map(keyAt);
+    const next = declaredKey(outputs, 'next');
     const madeAt = outputs.host_key_made_at?.value;
     return {
       status: 'deployed',
       state: {
-        key,
-        recipient: ageRecipientOf(key),
+        ...own,
         ...(typeof madeAt === 'string' ? { keyMadeAt: madeAt } : {}),
-        ...(rsa === undefined ? {} : { rsa }),
-        ...(next === undefined
-          ? {}
-          : {
-              next: {
-                key: next,
-                recipient: ageRecipientOf(next),
-                ...(nextRsa === undefined ? {} : { rsa: nextRsa }),
-              },
-            }),
+        ...(next === undefined ? {} : { next }),
       },
     };
   } catch {
@@ -220,6 +202,19 @@ export function parseState(text: string, shown: string): StateReading {
       remedy: 'restore it from its backup or from a copy',
     };
   }
+}
+
+/** The key of the outputs `<which>_public_key` and `<which>_rsa_public_key`; undefined where there is none. */
+function declaredKey(
+  outputs: NonNullable<z.infer<typeof stateFile>['outputs']>,
+  which: 'host' | 'next',
+): DeclaredKey | undefined {
+  const [key, rsa] = ['public_key', 'rsa_public_key'].map((name) => {
+    const value = outputs[`${which}_${name}`]?.value;
+    return typeof value === 'string' ? parseSshPublicKey(value) : undefined;
+  });
+  if (key === undefined) return undefined;
+  return { key, recipient: ageRecipientOf(key), ...(rsa === undefined ? {} : { rsa }) };
 }
 
 const snippet = z.looseObject({

@@ -5,8 +5,8 @@ import {
   applyHosts,
   hostRulesFile,
   leaveFolder,
-  nextRecipientIn,
   recipientIn,
+  recipientsIn,
   removeHost,
 } from '../../sops/rules';
 import { SopsRulesError } from '../../sops/yaml-text';
@@ -41,8 +41,8 @@ describe('a host that gets another key', () => {
     expect(own).toEqual({ path_regex: '^secrets/mqtt-01/', key_groups: [{ age: [OPS, HOST, next] }] });
     expect(shared?.key_groups).toEqual(own?.key_groups);
     expect(parse(hostRulesFile(rotated)).keys).toEqual([OPS, HOST, next]);
-    expect(nextRecipientIn(hostRulesFile(rotated), 'mqtt-01', 'f')).toBe(next);
-    expect(nextRecipientIn(hostRulesFile(settled), 'mqtt-01', 'f')).toBeUndefined();
+    expect(recipientsIn(hostRulesFile(rotated), 'mqtt-01', 'f')).toEqual({ recipient: HOST, next });
+    expect(recipientsIn(hostRulesFile(settled), 'mqtt-01', 'f').next).toBeUndefined();
   });
 
   test.each([undefined, `# ours\nkeys: []\ncreation_rules: # by hand\n  - path_regex: .*\n    pgp: ABC\n`])(
